@@ -1,0 +1,90 @@
+//! Every bound of Fantail, with its unit and its reason, checked against each other at compile time.
+
+/// Bytes of one name in a path. Percent-encoded it still fits the 255 bytes that file systems allow when it is ASCII;
+/// longer encodings of stream names are refused when the folder is named.
+pub const NAME_BYTES_MAX: usize = 128;
+
+/// Segments of a path. Eight levels of nesting are more than any API that people like to use.
+pub const PATH_SEGMENTS_MAX: usize = 16;
+
+/// Bytes of a request's head, its request line and all fields. What nginx and most clients assume.
+pub const HEAD_BYTES_MAX: usize = 16 * 1024;
+
+/// Fields of a request's head.
+pub const HEAD_FIELDS_MAX: usize = 100;
+
+/// Bytes of a request's target; longer ones get 414.
+pub const TARGET_BYTES_MAX: usize = 8 * 1024;
+
+/// Bytes of a request's body, and of a stored document: a frame must fit a socket's patience.
+pub const BODY_BYTES_MAX: usize = 1024 * 1024;
+
+/// Bytes of a document as it is stored (compact), also after each operation of a patch.
+pub const DOCUMENT_BYTES_MAX: usize = 1024 * 1024;
+
+/// Levels of nesting in a body.
+pub const DEPTH_MAX: usize = 128;
+
+/// Operations in one patch.
+pub const PATCH_OPERATIONS_MAX: usize = 1_000;
+
+/// Bytes that one patch may copy, compare or shift in all: what bounds its time on the core, since a thousand operations
+/// on a document of a mebibyte could otherwise hold it for seconds.
+pub const PATCH_WORK_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Streams of one server. Many topics means many documents or sub-collections, not many streams.
+pub const STREAMS_MAX: usize = 1_024;
+
+/// Topics on one connection.
+pub const TOPICS_MAX: usize = 32;
+
+/// Documents in one page of a collection, and events in one page of history.
+pub const PAGE_MAX: usize = 1_000;
+
+/// The page when none is asked for.
+pub const PAGE_DEFAULT: usize = 100;
+
+/// Bytes of the map form in one answer; beyond it, `from=snapshot` pages the same value.
+pub const MAP_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Bytes of a block of the tail; an oversized group gets a block of its own size.
+pub const BLOCK_BYTES: usize = 256 * 1024;
+
+/// Events in a block of the tail.
+pub const BLOCK_EVENTS_MAX: usize = 2_048;
+
+/// Blocks that a tail keeps in memory: 2 MiB per stream. Whoever is further behind reads the segments.
+pub const TAIL_BLOCKS_MAX: usize = 8;
+
+/// Bytes of the group that gathers while the one before it is written. Full, writes get 503 until it is sealed.
+pub const GROUP_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Events of one group.
+pub const GROUP_EVENTS_MAX: usize = 64 * 1024;
+
+/// Bytes at which a segment is sealed and the next one begun.
+pub const SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
+
+/// Bytes of one part of a collection in a checkpoint, unless one document is larger.
+pub const CHECKPOINT_PART_BYTES: usize = 256 * 1024;
+
+/// Bytes of log since the last checkpoint below which none is written.
+pub const CHECKPOINT_LOG_BYTES_MIN: u64 = 4 * 1024 * 1024;
+
+/// Idempotency keys that a stream remembers, and for how long.
+pub const KEYS_MAX: usize = 100_000;
+
+/// Milliseconds that an idempotency key is remembered: 24 hours.
+pub const KEY_AGE_MS_MAX: u64 = 24 * 60 * 60 * 1000;
+
+/// Bytes of an idempotency key as the client sends it.
+pub const KEY_BYTES_MAX: usize = 255;
+
+const _: () = {
+    assert!(BODY_BYTES_MAX >= DOCUMENT_BYTES_MAX);
+    assert!(GROUP_BYTES_MAX > 4 * DOCUMENT_BYTES_MAX);
+    assert!((GROUP_BYTES_MAX as u64) < SEGMENT_BYTES);
+    assert!(BLOCK_EVENTS_MAX <= GROUP_EVENTS_MAX);
+    assert!(BLOCK_BYTES < u32::MAX as usize && PATH_SEGMENTS_MAX * (NAME_BYTES_MAX + 1) < u16::MAX as usize);
+    assert!(TARGET_BYTES_MAX < HEAD_BYTES_MAX);
+};
