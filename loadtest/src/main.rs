@@ -1,2 +1,64 @@
-//! (being written)
-fn main() {}
+//! `fantail-load`: followers that count, check and time what they receive. Read the modules in this order.
+
+mod arguments;
+mod target;
+
+mod swarm;
+
+mod follow;
+
+mod head;
+mod ledger;
+
+use std::fmt;
+use std::process::ExitCode;
+
+use arguments::Command;
+
+fn main() -> ExitCode {
+    let ended = match arguments::read() {
+        Command::Swarm(arguments) => swarm::run(&arguments),
+        Command::Follow(arguments) => follow::run(&arguments),
+    };
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("fantail-load: {failure}");
+            failure.code()
+        }
+    }
+}
+
+/// Why a run ends with another code than 0.
+#[derive(Debug)]
+enum Failure {
+    /// Frames were lost, repeated or out of order, or connections or writes failed.
+    Faults,
+    /// What was asked for can't be done.
+    Usage(String),
+    /// Nobody answers at the target.
+    Unreachable(String),
+    /// This machine refused something that the harness needs.
+    Machine(String),
+}
+
+impl Failure {
+    fn code(&self) -> ExitCode {
+        match self {
+            Failure::Faults | Failure::Machine(_) => ExitCode::from(1),
+            Failure::Usage(_) => ExitCode::from(2),
+            Failure::Unreachable(_) => ExitCode::from(3),
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::Faults => f.write_str("there were faults, see above"),
+            Failure::Usage(why) => f.write_str(why),
+            Failure::Unreachable(why) => write!(f, "the target can't be reached: {why}"),
+            Failure::Machine(why) => write!(f, "this machine refuses: {why}"),
+        }
+    }
+}

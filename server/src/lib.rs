@@ -1,1 +1,11 @@
-//! (being written)
+//! What Fantail does: the only system calls, the only `unsafe`, around what the engine decides.
+//!
+//! `ARCHITECTURE.md` beside this crate is the map.
+
+pub mod audience;
+pub mod cli;
+pub(crate) mod conversation;
+pub mod core;
+pub mod ring;
+pub mod server;
+pub mod storage;

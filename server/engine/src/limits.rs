@@ -13,11 +13,20 @@ pub const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// Fields of a request's head.
 pub const HEAD_FIELDS_MAX: usize = 100;
 
+/// Empty lines that are skipped before a request line: what old clients send after a body (RFC 9112, section 2.2).
+pub const EMPTY_LINES_MAX: usize = 2;
+
 /// Bytes of a request's target; longer ones get 414.
 pub const TARGET_BYTES_MAX: usize = 8 * 1024;
 
 /// Bytes of a request's body, and of a stored document: a frame must fit a socket's patience.
 pub const BODY_BYTES_MAX: usize = 1024 * 1024;
+
+/// Bytes of a chunked body's extensions in all. Nobody sends any; without a bound they would be a body that nobody counts.
+pub const CHUNK_EXTENSION_BYTES_MAX: usize = 4 * 1024;
+
+/// Entity tags in one `If-Match` or `If-None-Match`: each costs a comparison on the stream's home core.
+pub const ENTITY_TAGS_MAX: usize = 64;
 
 /// Bytes of a document as it is stored (compact), also after each operation of a patch.
 pub const DOCUMENT_BYTES_MAX: usize = 1024 * 1024;
@@ -40,6 +49,10 @@ pub const TOPICS_MAX: usize = 32;
 
 /// Documents in one page of a collection, and events in one page of history.
 pub const PAGE_MAX: usize = 1_000;
+
+/// Bytes of a page of documents after which it ends early: a thousand documents could otherwise be a gibibyte. The link to
+/// the next page goes on from there.
+pub const PAGE_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// The page when none is asked for.
 pub const PAGE_DEFAULT: usize = 100;
@@ -71,6 +84,12 @@ pub const CHECKPOINT_PART_BYTES: usize = 256 * 1024;
 /// Bytes of log since the last checkpoint below which none is written.
 pub const CHECKPOINT_LOG_BYTES_MIN: u64 = 4 * 1024 * 1024;
 
+/// Lives of one log that its manifest lists: more than ten years of an unclean start a day without `sync`.
+pub const EPOCHS_MAX: usize = 4_096;
+
+/// Bytes of a folder's name: what ext4, XFS and Btrfs allow.
+pub const FOLDER_BYTES_MAX: usize = 255;
+
 /// Idempotency keys that a stream remembers, and for how long.
 pub const KEYS_MAX: usize = 100_000;
 
@@ -80,11 +99,16 @@ pub const KEY_AGE_MS_MAX: u64 = 24 * 60 * 60 * 1000;
 /// Bytes of an idempotency key as the client sends it.
 pub const KEY_BYTES_MAX: usize = 255;
 
+/// Bytes of a line in a file of idempotency keys: the longest path, percent-encoded, and the numbers beside it.
+pub const KEY_LINE_BYTES_MAX: usize = 8 * 1024;
+
 const _: () = {
     assert!(BODY_BYTES_MAX >= DOCUMENT_BYTES_MAX);
+    assert!(PAGE_BYTES_MAX >= 4 * DOCUMENT_BYTES_MAX && MAP_BYTES_MAX >= DOCUMENT_BYTES_MAX);
     assert!(GROUP_BYTES_MAX > 4 * DOCUMENT_BYTES_MAX);
     assert!((GROUP_BYTES_MAX as u64) < SEGMENT_BYTES);
     assert!(BLOCK_EVENTS_MAX <= GROUP_EVENTS_MAX);
     assert!(BLOCK_BYTES < u32::MAX as usize && PATH_SEGMENTS_MAX * (NAME_BYTES_MAX + 1) < u16::MAX as usize);
     assert!(TARGET_BYTES_MAX < HEAD_BYTES_MAX);
+    assert!(PATH_SEGMENTS_MAX * (1 + 3 * NAME_BYTES_MAX) + 256 < KEY_LINE_BYTES_MAX);
 };

@@ -3,10 +3,12 @@
 //! Formats and their recovery are decided here as functions over bytes; files are the server's business. The log knows
 //! nothing of JSON: to it, an event is a position, two hashes and bytes.
 
+pub mod block;
 pub mod checkpoint;
 pub mod group;
 pub mod index;
 pub mod keys;
+mod line;
 pub mod manifest;
 pub mod segment;
 pub mod tail;

@@ -1,8 +1,14 @@
 //! The protocols as bytes: parsers that borrow, encoders that append. Nothing here knows of streams or logs.
 
+pub mod http1;
+
 pub mod accept;
 pub mod condition;
-pub mod http1;
-pub mod problem;
+pub mod field;
 pub mod query;
+
+pub mod problem;
 pub mod sse;
+
+#[cfg(test)]
+mod fixture;

@@ -1,0 +1,286 @@
+//! What one follower has received, and whether anything of it is missing, repeated or out of order.
+//!
+//! Two numberings are checked apart: the positions in `id:` and the counter that the publisher writes into the documents.
+//! A fault mostly shows in both and is then counted once.
+
+use std::ops::Range;
+
+use fantail_engine::position::{Epoch, Position};
+
+/// What the numbers of a numbering must be like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Law {
+    /// Each is the one before it plus one: a whole stream's positions, a topic's counter.
+    Gapless,
+    /// Each is greater than the one before it: the positions of a part of a stream.
+    Rising,
+    /// Anything goes: several streams on one connection, or several writers of one topic.
+    None,
+}
+
+/// The laws for all followers of a run.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rules {
+    /// Of the positions.
+    pub(crate) positions: Law,
+    /// Of the counter.
+    pub(crate) counter: Law,
+}
+
+/// How often each law was broken.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Faults {
+    /// Numbers that never came.
+    pub(crate) lost: u64,
+    /// Numbers that came again.
+    pub(crate) repeated: u64,
+    /// Numbers that came after greater ones.
+    pub(crate) disordered: u64,
+}
+
+impl Faults {
+    fn total(&self) -> u64 {
+        self.lost + self.repeated + self.disordered
+    }
+
+    /// Adds the faults of another follower.
+    pub(crate) fn add(&mut self, other: Faults) {
+        self.lost += other.lost;
+        self.repeated += other.repeated;
+        self.disordered += other.disordered;
+    }
+}
+
+/// One follower's account.
+#[derive(Debug, Clone)]
+pub(crate) struct Ledger {
+    epoch: Epoch,
+    positions: Numbers,
+    counter: Numbers,
+    /// Frames received that belong to the run.
+    pub(crate) frames: u64,
+}
+
+impl Ledger {
+    /// An account whose first position is taken from the stream, and whose first counter is `first_counter` if that is
+    /// known.
+    pub(crate) fn new(first_counter: Option<u64>) -> Ledger {
+        let counter = Numbers { next: first_counter.unwrap_or(UNKNOWN), trouble: None };
+        Ledger { epoch: Epoch::NONE, positions: Numbers::default(), counter, frames: 0 }
+    }
+
+    /// A `position` event: everything up to it has been sent, and nothing behind it.
+    pub(crate) fn stand(&mut self, position: Position, rules: Rules) {
+        self.epoch = position.epoch;
+        self.positions.stand(position.sequence, rules.positions);
+    }
+
+    /// A frame; `counter` only if it belongs to the run.
+    pub(crate) fn frame(&mut self, position: Option<Position>, counter: Option<u64>, rules: Rules) {
+        if let Some(position) = position {
+            self.epoch = position.epoch;
+            self.positions.see(position.sequence, rules.positions);
+        }
+        if let Some(counter) = counter {
+            self.counter.see(counter, rules.counter);
+        }
+    }
+
+    /// A `reset` event: what was received before says nothing about what follows.
+    pub(crate) fn reset(&mut self) {
+        self.positions.next = UNKNOWN;
+        self.counter.next = UNKNOWN;
+    }
+
+    /// The id to resume with, once there was one.
+    pub(crate) fn last(&self) -> Option<Position> {
+        let sequence = self.positions.next.checked_sub(1)?;
+        (self.positions.next != UNKNOWN).then_some(Position { epoch: self.epoch, sequence })
+    }
+
+    /// The faults so far; the numbering that shows more of them is believed.
+    pub(crate) fn faults(&self) -> Faults {
+        let (positions, counter) = (self.positions.faults(), self.counter.faults());
+        if positions.total() > counter.total() { positions } else { counter }
+    }
+
+    /// The faults when `published` writes were counted into the topic and no more frame will come.
+    pub(crate) fn close(mut self, published: u64, rules: Rules) -> Faults {
+        if rules.counter == Law::Gapless && self.counter.next != UNKNOWN {
+            self.counter.stand(published, rules.counter);
+            return self.faults();
+        }
+        let mut faults = self.faults();
+        faults.lost = faults.lost.max(published.saturating_sub(self.frames.saturating_sub(faults.repeated)));
+        faults
+    }
+}
+
+/// No number was seen yet: the next one is taken as it is.
+const UNKNOWN: u64 = u64::MAX;
+
+/// Ranges of missing numbers that are remembered, so that late ones are told from repeated ones. Beyond them, late frames
+/// count as lost and repeated.
+const HOLES_MAX: usize = 64;
+
+#[derive(Debug, Clone)]
+struct Numbers {
+    next: u64,
+    trouble: Option<Box<Trouble>>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Trouble {
+    faults: Faults,
+    holes: Vec<Range<u64>>,
+}
+
+impl Default for Numbers {
+    fn default() -> Numbers {
+        Numbers { next: UNKNOWN, trouble: None }
+    }
+}
+
+impl Numbers {
+    fn see(&mut self, number: u64, law: Law) {
+        if number == self.next || self.next == UNKNOWN {
+            self.next = number.saturating_add(1);
+        } else if number > self.next {
+            self.skip_to(number, law);
+            self.next = number.saturating_add(1);
+        } else if law != Law::None {
+            self.late(number);
+        }
+    }
+
+    fn stand(&mut self, number: u64, law: Law) {
+        if self.next == UNKNOWN {
+            self.next = number.saturating_add(1);
+        } else if number.saturating_add(1) > self.next {
+            self.skip_to(number.saturating_add(1), law);
+            self.next = number.saturating_add(1);
+        } else if number.saturating_add(1) < self.next && law != Law::None {
+            self.trouble().faults.disordered += 1;
+        }
+    }
+
+    fn skip_to(&mut self, number: u64, law: Law) {
+        if law == Law::Gapless {
+            let hole = self.next..number;
+            let trouble = self.trouble();
+            trouble.faults.lost += hole.end - hole.start;
+            if trouble.holes.len() < HOLES_MAX {
+                trouble.holes.push(hole);
+            }
+        }
+    }
+
+    fn late(&mut self, number: u64) {
+        let trouble = self.trouble();
+        let Some(index) = trouble.holes.iter().position(|hole| hole.contains(&number)) else {
+            trouble.faults.repeated += 1;
+            return;
+        };
+        let hole = trouble.holes.swap_remove(index);
+        trouble.holes.extend([hole.start..number, number + 1..hole.end].into_iter().filter(|part| !part.is_empty()));
+        trouble.faults.lost -= 1;
+        trouble.faults.disordered += 1;
+    }
+
+    fn trouble(&mut self) -> &mut Trouble {
+        self.trouble.get_or_insert_default()
+    }
+
+    fn faults(&self) -> Faults {
+        self.trouble.as_ref().map_or_else(Faults::default, |trouble| trouble.faults)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WHOLE: Rules = Rules { positions: Law::Gapless, counter: Law::Gapless };
+    const PART: Rules = Rules { positions: Law::Rising, counter: Law::Gapless };
+
+    fn position(sequence: u64) -> Position {
+        Position { epoch: Epoch::from_bits(7), sequence }
+    }
+
+    fn received(rules: Rules, published: u64, frames: &[(u64, u64)]) -> (u64, u64, u64) {
+        let mut ledger = Ledger::new(Some(1));
+        ledger.stand(position(10), rules);
+        for &(sequence, counter) in frames {
+            ledger.frame(Some(position(sequence)), Some(counter), rules);
+        }
+        let faults = ledger.close(published, rules);
+        (faults.lost, faults.repeated, faults.disordered)
+    }
+
+    #[test]
+    fn a_whole_stream_misses_nothing() {
+        assert_eq!(received(WHOLE, 3, &[(11, 1), (12, 2), (13, 3)]), (0, 0, 0));
+        assert_eq!(received(WHOLE, 3, &[(11, 1), (13, 3)]), (1, 0, 0), "lost in the middle");
+        assert_eq!(received(WHOLE, 3, &[(12, 2), (13, 3)]), (1, 0, 0), "lost at the start");
+        assert_eq!(received(WHOLE, 3, &[(11, 1), (12, 2)]), (1, 0, 0), "lost at the end");
+        assert_eq!(received(WHOLE, 3, &[]), (3, 0, 0), "lost all");
+        assert_eq!(received(WHOLE, 3, &[(11, 1), (12, 2), (12, 2), (13, 3)]), (0, 1, 0), "repeated");
+        assert_eq!(received(WHOLE, 3, &[(11, 1), (12, 2), (13, 3), (11, 1)]), (0, 1, 0), "repeated later");
+        assert_eq!(received(WHOLE, 3, &[(11, 1), (13, 3), (12, 2)]), (0, 0, 1), "reordered");
+        assert_eq!(received(WHOLE, 5, &[(11, 1), (15, 5), (13, 3), (12, 2), (13, 3)]), (1, 1, 2), "everything");
+    }
+
+    #[test]
+    fn either_numbering_alone_shows_a_fault() {
+        assert_eq!(received(WHOLE, 3, &[(11, 1), (12, 3)]), (1, 0, 0), "positions that hide a loss");
+        assert_eq!(received(WHOLE, 3, &[(11, 1), (12, 2), (14, 3)]), (1, 0, 0), "a foreign frame lost");
+        assert_eq!(received(WHOLE, 2, &[(11, 1), (12, 1), (13, 2)]), (0, 1, 0), "another position, the same write");
+    }
+
+    #[test]
+    fn a_part_of_a_stream_is_held_to_its_counter() {
+        assert_eq!(received(PART, 3, &[(11, 1), (15, 2), (99, 3)]), (0, 0, 0));
+        assert_eq!(received(PART, 3, &[(11, 1), (99, 3)]), (1, 0, 0), "lost");
+        assert_eq!(received(PART, 3, &[(11, 1), (99, 3), (15, 2)]), (0, 0, 1), "reordered");
+        assert_eq!(received(PART, 2, &[(15, 1), (11, 2)]), (0, 1, 0), "positions that fall");
+    }
+
+    #[test]
+    fn with_many_writers_the_number_of_frames_must_do() {
+        let mut ledger = Ledger::new(Some(1));
+        ledger.frames = 5;
+        let rules = Rules { positions: Law::Gapless, counter: Law::None };
+        assert_eq!(ledger.clone().close(5, rules), Faults::default());
+        assert_eq!(ledger.close(6, rules).lost, 1);
+    }
+
+    #[test]
+    fn a_position_event_is_a_promise() {
+        let mut ledger = Ledger::new(None);
+        assert_eq!(ledger.last(), None);
+        ledger.stand(position(10), WHOLE);
+        ledger.stand(position(10), WHOLE);
+        assert_eq!((ledger.faults(), ledger.last()), (Faults::default(), Some(position(10))));
+        ledger.stand(position(12), WHOLE);
+        assert_eq!(ledger.faults().lost, 2, "frames before it that never came");
+        ledger.stand(position(11), WHOLE);
+        assert_eq!(ledger.faults().disordered, 1, "it went back");
+        ledger.reset();
+        ledger.stand(position(3), WHOLE);
+        assert_eq!((ledger.faults().total(), ledger.last()), (3, Some(position(3))), "a reset starts again");
+        let mut quiet = Ledger::new(None);
+        quiet.stand(position(10), PART);
+        quiet.stand(position(400), PART);
+        assert_eq!(quiet.faults(), Faults::default());
+    }
+
+    #[test]
+    fn what_is_remembered_of_faults_is_bounded() {
+        let mut ledger = Ledger::new(None);
+        for sequence in (0..100_000).step_by(2) {
+            ledger.frame(Some(position(sequence)), None, WHOLE);
+        }
+        assert_eq!(ledger.faults().lost, 49_999);
+        assert!(ledger.positions.trouble.expect("trouble").holes.len() <= HOLES_MAX);
+    }
+}

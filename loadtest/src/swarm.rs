@@ -1,0 +1,270 @@
+//! Many followers on few threads. This file is the run's course; read the modules in this order.
+
+mod plan;
+mod progress;
+mod publisher;
+mod thread;
+
+mod connection;
+mod members;
+
+mod buffers;
+mod cores;
+mod ring;
+
+mod gauge;
+mod report;
+
+use std::fs;
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use connection::Findings;
+use gauge::{Kernel, Process};
+use plan::{Plan, Publishing};
+use progress::{Progress, Stage};
+use publisher::Published;
+use report::{Reading, Report, Writes};
+
+use crate::Failure;
+use crate::arguments::SwarmArguments;
+
+/// How long the first connection may take before the target counts as unreachable.
+const REACH: Duration = Duration::from_secs(5);
+
+/// A run, from arguments to report.
+pub(crate) fn run(typed: &SwarmArguments) -> Result<(), Failure> {
+    let plan = Arc::new(Plan::resolve(typed)?);
+    if let Some(warning) = plan::backlog_warning(&plan) {
+        eprintln!("warning: {warning}");
+    }
+    let pid = typed.pid.map(|pid| pid.to_string());
+    if let Some(pid) = &pid {
+        Process::read(pid).map_err(|error| Failure::Usage(format!("--pid {pid}: {error}")))?;
+    }
+    for address in &plan.addresses {
+        TcpStream::connect_timeout(address, REACH)
+            .map_err(|error| Failure::Unreachable(format!("{address}: {error}")))?;
+    }
+    cores::pin(&plan.cores).map_err(|error| Failure::Usage(format!("--cores: {error}")))?;
+    if let Some(publishing) = &plan.publishing {
+        publisher::create(&plan, publishing)?;
+    }
+    let mut run = Run::start(plan, pid)?;
+    run.connect()?;
+    run.measure();
+    run.resume();
+    run.reconnect();
+    let report = run.end()?;
+    print!("{report}");
+    if let Some(path) = &typed.json {
+        fs::write(path, format!("{:#}\n", report.json()))
+            .map_err(|error| Failure::Usage(format!("--json {}: {error}", path.display())))?;
+    }
+    if report.is_clean() { Ok(()) } else { Err(Failure::Faults) }
+}
+
+/// A run that has started.
+struct Run {
+    plan: Arc<Plan>,
+    progress: Arc<Progress>,
+    threads: Vec<std::thread::JoinHandle<std::io::Result<Findings>>>,
+    pid: Option<String>,
+    published: Published,
+    /// Before the first connection, when all followed, and at the end of the measured time.
+    readings: [Reading; 3],
+    following: u64,
+    connecting: Duration,
+    window: Duration,
+    frames: u64,
+    expected: Option<u64>,
+    /// Followers that didn't receive as many frames as were to be waited for.
+    short: u64,
+    writes: Option<Writes>,
+    stalled: Option<(u64, Option<Duration>)>,
+    reconnected: Option<(u64, Option<Duration>)>,
+}
+
+impl Run {
+    fn start(plan: Arc<Plan>, pid: Option<String>) -> Result<Run, Failure> {
+        let threads = plan.connections.div_ceil(plan.share);
+        let progress = Progress::new(threads);
+        let before = read(pid.as_deref());
+        let since_ns = plan.publishing.as_ref().map(|_| thread::unix_ns());
+        let mut handles = Vec::new();
+        for index in 0..threads {
+            let (plan, progress) = (Arc::clone(&plan), Arc::clone(&progress));
+            let spawned = std::thread::Builder::new().name(format!("swarm-{index}")).spawn(move || {
+                if let Some(&core) = plan.cores.get(index % plan.cores.len().max(1)) {
+                    cores::pin(&[core])?;
+                }
+                thread::Thread::new(plan, progress, index, since_ns)?.run()
+            });
+            handles.push(spawned.map_err(|error| Failure::Machine(error.to_string()))?);
+        }
+        Ok(Run {
+            published: Published::new(plan.topics.len()),
+            plan,
+            progress,
+            threads: handles,
+            pid,
+            readings: [before, Reading::default(), Reading::default()],
+            following: 0,
+            connecting: Duration::ZERO,
+            window: Duration::ZERO,
+            frames: 0,
+            expected: None,
+            short: 0,
+            writes: None,
+            stalled: None,
+            reconnected: None,
+        })
+    }
+
+    /// Until all follow, or have failed, or nothing happens any more.
+    fn connect(&mut self) -> Result<(), Failure> {
+        let all = self.plan.connections as u64;
+        let start = Instant::now();
+        let threads = &self.threads;
+        let done = self.progress.wait("connecting", self.plan.patience, |sums| {
+            sums.following + sums.failed >= all || threads.iter().any(|thread| thread.is_finished())
+        });
+        self.connecting = done.unwrap_or_else(|| start.elapsed());
+        self.following = self.progress.sums().following;
+        if self.threads.iter().any(|thread| thread.is_finished()) {
+            return Err(self.broken());
+        }
+        self.readings[1] = read(self.pid.as_deref());
+        Ok(())
+    }
+
+    /// Publishes, or listens, and waits for stragglers.
+    fn measure(&mut self) {
+        let start = Instant::now();
+        let before = self.progress.sums().frames;
+        if let Some(publishing) = self.plan.publishing.clone() {
+            let writes = (publishing.rate * self.plan.time.as_secs_f64()).ceil() as u64;
+            self.publish(&publishing, writes.max(1));
+            let count = self.published.counts.iter().sum();
+            let latency = self.published.latency.clone();
+            self.writes = Some(Writes { count, rate: publishing.rate, took: self.published.took, latency });
+            let (expected, _) = self.plan.expected(&self.published.counts);
+            self.progress.wait("stragglers", self.plan.patience, |sums| sums.frames >= expected);
+            self.expected = Some(expected);
+        } else if self.plan.count.is_some() {
+            let readers = self.plan.connections as u64 - self.plan.stalling();
+            self.progress.wait("listening", self.plan.patience, |sums| sums.sated >= readers);
+            self.short = readers - self.progress.sums().sated;
+        } else {
+            let time = self.plan.time;
+            self.progress.wait("listening", time, |_| start.elapsed() >= time);
+        }
+        self.window = start.elapsed();
+        self.frames = self.progress.sums().frames - before;
+        self.readings[2] = read(self.pid.as_deref());
+    }
+
+    /// Publishes in a thread of its own while this one says how it goes.
+    fn publish(&mut self, publishing: &Publishing, writes: u64) {
+        let (plan, progress, published) = (&self.plan, &self.progress, &mut self.published);
+        std::thread::scope(|scope| {
+            let publisher = scope.spawn(|| publisher::publish(plan, publishing, writes, published));
+            progress.wait("publishing", Duration::MAX, |_| publisher.is_finished());
+        });
+    }
+
+    /// Lets those that stalled read again, and times how long they take to have everything.
+    fn resume(&mut self) {
+        let followers = self.plan.stalling();
+        if followers == 0 {
+            return;
+        }
+        self.progress.advance(Stage::Resume);
+        let caught_up = self.plan.publishing.as_ref().and_then(|_| {
+            let (_, expected) = self.plan.expected(&self.published.counts);
+            self.progress.wait("catching up", self.plan.patience, |sums| sums.stalled_frames >= expected)
+        });
+        self.stalled = Some((followers, caught_up));
+    }
+
+    /// Lets all leave, publishes what they miss, lets all return at once and times how long they take to have everything.
+    fn reconnect(&mut self) {
+        let Some(missed) = self.plan.reconnect else { return };
+        let staying = self.progress.sums().following;
+        self.progress.advance(Stage::Leave);
+        self.progress.wait("leaving", self.plan.patience, |sums| sums.away >= staying);
+        // Nobody listens: as fast as the server takes them.
+        let publishing = self.plan.publishing.clone().map(|plan| Publishing { rate: f64::INFINITY, ..plan });
+        if let (Some(publishing), true) = (&publishing, missed > 0) {
+            self.publish(publishing, missed);
+        }
+        self.progress.advance(Stage::Return);
+        let expected = publishing.map_or(0, |_| {
+            let (reading, stalling) = self.plan.expected(&self.published.counts);
+            reading + stalling
+        });
+        let caught_up = self.progress.wait("returning", self.plan.patience, |sums| {
+            sums.following >= staying && sums.frames + sums.stalled_frames >= expected
+        });
+        self.reconnected = Some((missed, caught_up));
+    }
+
+    fn end(mut self) -> Result<Report, Failure> {
+        if self.plan.publishing.is_some() {
+            let _ = self.progress.published.set(self.published.counts.clone());
+        }
+        self.progress.advance(Stage::End);
+        let threads = self.threads.len();
+        let mut all = Findings::new(&self.plan, None);
+        for thread in self.threads.drain(..) {
+            all.add(joined(thread)?);
+        }
+        for error in self.published.errors.drain(..) {
+            all.error(error);
+        }
+        if self.short > 0 {
+            all.errors.insert("fewer frames than --count in time".to_owned(), self.short);
+        }
+        Ok(Report {
+            connections: self.plan.connections as u64,
+            threads,
+            following: self.following,
+            connecting: self.connecting,
+            window: self.window,
+            frames: self.frames,
+            expected: self.expected,
+            bytes: all.bytes,
+            latency: all.latency,
+            faults: all.faults,
+            resets: all.resets,
+            errors: all.errors,
+            writes: self.writes,
+            stalled: self.stalled,
+            reconnected: self.reconnected,
+            readings: self.readings,
+        })
+    }
+
+    /// Why a thread ended before it was told to.
+    fn broken(&mut self) -> Failure {
+        let ended = self.threads.drain(..).find(|thread| thread.is_finished()).map(joined);
+        match ended {
+            Some(Err(failure)) => failure,
+            _ => Failure::Machine("a thread ended early".to_owned()),
+        }
+    }
+}
+
+fn joined(thread: std::thread::JoinHandle<std::io::Result<Findings>>) -> Result<Findings, Failure> {
+    match thread.join() {
+        Ok(Ok(findings)) => Ok(findings),
+        Ok(Err(error)) => Err(Failure::Machine(format!("a ring: {error}"))),
+        Err(_) => Err(Failure::Machine("a thread panicked".to_owned())),
+    }
+}
+
+fn read(pid: Option<&str>) -> Reading {
+    let server = pid.and_then(|pid| Process::read(pid).ok());
+    Reading { server, own: Process::read("self").unwrap_or_default(), kernel: Kernel::read() }
+}

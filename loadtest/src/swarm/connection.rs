@@ -1,0 +1,306 @@
+//! One follower, without its socket: bytes in, verdicts out. Checks the response's head, reads the stream's events and
+//! enters them into the ledger.
+
+use std::collections::BTreeMap;
+use std::str;
+
+use fantail_engine::position::Position;
+use fantail_engine::protocol::sse::{Event, Parser};
+use hdrhistogram::Histogram;
+
+use super::members::Members;
+use super::plan::Plan;
+use crate::head;
+use crate::ledger::{Faults, Law, Ledger, Rules};
+
+/// Bytes of one event that are waited for: a document of the server's largest size, escaped at its worst.
+const EVENT_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Where a follower is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Not connected: to be dialled.
+    Idle,
+    /// Dialling, or waiting for the response's head.
+    Dialling,
+    /// The head was good; the first block is awaited.
+    Opening,
+    /// Receives frames.
+    Following,
+    /// Stopped reading; frames that were received before count as ever.
+    Stalled,
+    /// Leaves, to come back later.
+    Leaving,
+    /// Failed, and was counted as an error.
+    Gone,
+}
+
+/// A row of a thread's table.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    /// Where it is in its life.
+    pub(crate) phase: Phase,
+    /// Whether a receive is armed on its slot.
+    pub(crate) armed: bool,
+    /// Whether it is one of those that stall.
+    pub(crate) stalls: bool,
+    /// What it has received.
+    pub(crate) ledger: Ledger,
+    /// The beginning of the response's head.
+    head: Vec<u8>,
+    parser: Parser,
+}
+
+/// What a thread has found on all of its connections.
+pub(crate) struct Findings {
+    rules: Rules,
+    since_ns: Option<u64>,
+    count: Option<u64>,
+    members: Members,
+    /// Microseconds from the intended publish time to the receive.
+    pub(crate) latency: Histogram<u64>,
+    /// Whether latencies are recorded: not while stalled and returned readers catch up.
+    pub(crate) timing: bool,
+    /// Frames of the run on connections that read all the time.
+    pub(crate) frames: u64,
+    /// Frames of the run on connections that stall.
+    pub(crate) stalled_frames: u64,
+    /// Connections that read all the time and have received as many frames as were to be waited for.
+    pub(crate) sated: u64,
+    /// Bytes received.
+    pub(crate) bytes: u64,
+    /// `reset` events.
+    pub(crate) resets: u64,
+    /// Why connections failed, and how many.
+    pub(crate) errors: BTreeMap<String, u64>,
+    /// Faults of the ledgers that are closed.
+    pub(crate) faults: Faults,
+}
+
+impl Findings {
+    /// Nothing found yet. Frames belong to the run if they carry a counter and were meant for `since_ns` or later; without
+    /// `since_ns` all do.
+    pub(crate) fn new(plan: &Plan, since_ns: Option<u64>) -> Findings {
+        Findings {
+            rules: plan.rules,
+            since_ns,
+            count: plan.count,
+            members: Members::new(),
+            latency: latencies(),
+            timing: true,
+            frames: 0,
+            stalled_frames: 0,
+            sated: 0,
+            bytes: 0,
+            resets: 0,
+            errors: BTreeMap::new(),
+            faults: Faults::default(),
+        }
+    }
+
+    /// Adds what another thread has found.
+    pub(crate) fn add(&mut self, other: Findings) {
+        self.latency.add(&other.latency).expect("the bounds are the same");
+        self.frames += other.frames;
+        self.stalled_frames += other.stalled_frames;
+        self.bytes += other.bytes;
+        self.resets += other.resets;
+        self.faults.add(other.faults);
+        for (why, count) in other.errors {
+            *self.errors.entry(why).or_default() += count;
+        }
+    }
+
+    /// Counts an error.
+    pub(crate) fn error(&mut self, why: impl Into<String>) {
+        *self.errors.entry(why.into()).or_default() += 1;
+    }
+}
+
+/// Latencies in microseconds from 1 µs to 10 minutes, to three digits.
+pub(crate) fn latencies() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, 600_000_000, 3).expect("the bounds are valid")
+}
+
+impl Connection {
+    /// A follower that hasn't dialled.
+    pub(crate) fn new(first_counter: Option<u64>, stalls: bool) -> Connection {
+        Connection {
+            phase: Phase::Idle,
+            armed: false,
+            stalls,
+            ledger: Ledger::new(first_counter),
+            head: Vec::new(),
+            parser: Parser::new(EVENT_BYTES_MAX),
+        }
+    }
+
+    /// Begins (again) with a new socket.
+    pub(crate) fn dial(&mut self) {
+        self.phase = Phase::Dialling;
+        self.head = Vec::new();
+        self.parser = Parser::new(EVENT_BYTES_MAX);
+    }
+
+    /// Takes in what was received at `now_ns` (since 1970).
+    ///
+    /// # Errors
+    /// Why the connection is of no more use.
+    pub(crate) fn receive(&mut self, bytes: &[u8], now_ns: u64, findings: &mut Findings) -> Result<(), String> {
+        findings.bytes += bytes.len() as u64;
+        if self.phase != Phase::Dialling {
+            return self.read(bytes, now_ns, findings);
+        }
+        self.head.extend_from_slice(bytes);
+        let Some(length) = head::length(&self.head)? else { return Ok(()) };
+        let head = std::mem::take(&mut self.head);
+        self.phase = Phase::Opening;
+        self.read(&head[length..], now_ns, findings)
+    }
+
+    fn read(&mut self, bytes: &[u8], now_ns: u64, findings: &mut Findings) -> Result<(), String> {
+        // The parser is taken out of the row while its events change the rest of it.
+        let mut parser = std::mem::replace(&mut self.parser, Parser::new(0));
+        let mut entered = Ok(());
+        let read = parser.feed(bytes, |event| {
+            if entered.is_ok() {
+                entered = self.event(event, now_ns, findings);
+            }
+        });
+        self.parser = parser;
+        entered.and(read.map_err(|error| error.to_string()))
+    }
+
+    fn event(&mut self, event: Event<'_>, now_ns: u64, findings: &mut Findings) -> Result<(), String> {
+        let rules = findings.rules;
+        let position = match event.id {
+            Some(id) if rules.positions != Law::None => Some(position(id)?),
+            _ => None,
+        };
+        match event.event {
+            b"position" => {
+                if let Some(position) = position {
+                    self.ledger.stand(position, rules);
+                }
+            }
+            b"reset" => {
+                findings.resets += 1;
+                self.ledger.reset();
+                return Ok(());
+            }
+            // A part of a snapshot: it is no event of the stream.
+            b"patch" if event.id.is_none() => return Ok(()),
+            _ => self.frame(event.data, position, now_ns, findings),
+        }
+        if self.phase == Phase::Opening {
+            self.phase = Phase::Following;
+        }
+        Ok(())
+    }
+
+    fn frame(&mut self, data: &[u8], position: Option<Position>, now_ns: u64, findings: &mut Findings) {
+        let counter = findings.members.counter(data);
+        let time = findings.members.time(data);
+        let mine = match findings.since_ns {
+            Some(since) => counter.is_some() && time.is_some_and(|time| time >= since),
+            None => true,
+        };
+        self.ledger.frame(position, counter.filter(|_| mine), findings.rules);
+        if !mine {
+            return;
+        }
+        self.ledger.frames += 1;
+        match self.stalls {
+            true => findings.stalled_frames += 1,
+            false => {
+                findings.frames += 1;
+                findings.sated += u64::from(findings.count == Some(self.ledger.frames));
+            }
+        }
+        if let (Some(time), true, false) = (time, findings.timing, self.stalls) {
+            findings.latency.saturating_record(now_ns.saturating_sub(time) / 1_000);
+        }
+    }
+}
+
+fn position(id: &[u8]) -> Result<Position, String> {
+    str::from_utf8(id)
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .ok_or_else(|| format!("an id that is no position: {}", String::from_utf8_lossy(id)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::swarm::plan;
+
+    const HEAD: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n";
+    const RULES: Rules = Rules { positions: Law::Gapless, counter: Law::Gapless };
+
+    fn frame(sequence: u64) -> String {
+        let document = format!("{{\"id\":\"{sequence}\",\"n\":{sequence},\"t\":5000}}");
+        format!("id: 00000a-{sequence}\nevent: patch\ndata: [{{\"op\":\"add\",\"value\":{document}}}]\n\n")
+    }
+
+    fn stream(sequences: &[u64]) -> String {
+        let position = "retry: 2000\nid: 00000a-0\nevent: position\ndata: {}\n\n".to_owned();
+        let frames = sequences.iter().map(|&sequence| frame(sequence) + ":c 1-1 0 0\n");
+        std::iter::once(position).chain(frames).collect()
+    }
+
+    fn follow(parts: &[&str]) -> (Result<(), String>, Connection, Findings) {
+        let mut connection = Connection::new(Some(1), false);
+        let plan = plan::typed("http://127.0.0.1:1/m --publish 1").expect("a plan");
+        let mut findings = Findings::new(&plan, Some(5000));
+        connection.dial();
+        let result = parts.iter().try_for_each(|part| connection.receive(part.as_bytes(), 2_005_000, &mut findings));
+        (result, connection, findings)
+    }
+
+    #[test]
+    fn a_cut_anywhere_changes_nothing() {
+        let whole = HEAD.to_owned() + &stream(&[1, 2, 3]);
+        for cut in 0..=whole.len() {
+            let (result, connection, findings) = follow(&[&whole[..cut], &whole[cut..]]);
+            assert_eq!((result, connection.phase, findings.frames), (Ok(()), Phase::Following, 3), "cut at {cut}");
+            assert_eq!(connection.ledger.close(3, RULES), Faults::default(), "cut at {cut}");
+            assert_eq!((findings.latency.len(), findings.latency.max()), (3, 2_000), "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn faulty_streams_are_found_out() {
+        for (sequences, faults) in [
+            (&[1, 3, 4][..], Faults { lost: 1, ..Faults::default() }),
+            (&[1, 2, 2, 3, 4], Faults { repeated: 1, ..Faults::default() }),
+            (&[1, 3, 2, 4], Faults { disordered: 1, ..Faults::default() }),
+            (&[1, 2, 3], Faults { lost: 1, ..Faults::default() }),
+        ] {
+            let (result, connection, _) = follow(&[HEAD, &stream(sequences)]);
+            assert_eq!((result, connection.ledger.close(4, RULES)), (Ok(()), faults), "{sequences:?}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_answer_is_an_error() {
+        assert_eq!(follow(&["HTTP/1.1 404 Not Found\r\n\r\n"]).0, Err("status 404".to_owned()));
+        assert_eq!(follow(&[HEAD, "id: 7\ndata: {}\n\n"]).0, Err("an id that is no position: 7".to_owned()));
+    }
+
+    #[test]
+    fn a_snapshot_and_a_reset_are_no_frames() {
+        let snapshot = "event: patch\ndata: [{\"value\":{\"n\":9,\"t\":9000}}]\n\n";
+        let (_, connection, findings) = follow(&[HEAD, "event: reset\ndata: {}\n\n", snapshot]);
+        assert_eq!((connection.phase, findings.frames, findings.resets), (Phase::Opening, 0, 1));
+        let (_, connection, findings) = follow(&[HEAD, snapshot, &stream(&[1])]);
+        assert_eq!((connection.phase, findings.frames), (Phase::Following, 1));
+    }
+
+    #[test]
+    fn frames_from_before_the_run_only_keep_their_position() {
+        let old = stream(&[1, 2]).replace("\"t\":5000", "\"t\":4999");
+        let (_, connection, findings) = follow(&[HEAD, &old, &frame(3).replace("\"n\":3", "\"n\":1")]);
+        assert_eq!((findings.frames, connection.ledger.close(1, RULES)), (1, Faults::default()));
+    }
+}

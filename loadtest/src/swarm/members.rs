@@ -1,0 +1,57 @@
+//! The two members that the publisher puts into documents, found in the data of a patch by a scan of its bytes: the hot
+//! path of the swarm parses no JSON.
+
+use memchr::memmem::Finder;
+
+/// Finds the members of the publisher's documents in the data of a patch, be it in a whole document (`"n":7`) or in the
+/// operation that replaces only the member (`…/n","value":7`).
+pub(crate) struct Members {
+    counter: [Finder<'static>; 2],
+    time: [Finder<'static>; 2],
+}
+
+impl Members {
+    /// Finders, built once per thread.
+    pub(crate) fn new() -> Members {
+        Members {
+            counter: [Finder::new(b"\"n\":"), Finder::new(b"/n\",\"value\":")],
+            time: [Finder::new(b"\"t\":"), Finder::new(b"/t\",\"value\":")],
+        }
+    }
+
+    /// The topic's counter, the member `"n"`.
+    pub(crate) fn counter(&self, data: &[u8]) -> Option<u64> {
+        self.counter.iter().find_map(|finder| number(finder, data))
+    }
+
+    /// When the write was meant to happen, in nanoseconds since 1970, the member `"t"`.
+    pub(crate) fn time(&self, data: &[u8]) -> Option<u64> {
+        self.time.iter().find_map(|finder| number(finder, data))
+    }
+}
+
+fn number(finder: &Finder<'_>, data: &[u8]) -> Option<u64> {
+    finder.find_iter(data).find_map(|at| {
+        let digits = data[at + finder.needle().len()..].iter().take_while(|byte| byte.is_ascii_digit());
+        digits.fold(None, |number: Option<u64>, digit| {
+            Some(number.unwrap_or(0).saturating_mul(10).saturating_add(u64::from(digit - b'0')))
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_members_are_found_in_documents_and_in_operations() {
+        let members = Members::new();
+        let document = br#"[{"op":"add","path":"/m/n","value":{"id":"n","n":17,"p":"nt","t":1795218566123000001}}]"#;
+        assert_eq!((members.counter(document), members.time(document)), (Some(17), Some(1_795_218_566_123_000_001)));
+        let operations =
+            br#"[{"op":"replace","path":"/load/t0/n","value":5},{"op":"replace","path":"/load/t0/t","value":9}]"#;
+        assert_eq!((members.counter(operations), members.time(operations)), (Some(5), Some(9)));
+        let neither = br#"[{"op":"replace","path":"/load/n","value":{"n":"x","id":"n"}}]"#;
+        assert_eq!((members.counter(neither), members.time(neither)), (None, None));
+    }
+}

@@ -1,0 +1,137 @@
+//! What the threads of a run share: the stage that it has reached, and how far each has got.
+
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// What the threads are to do now. Only the run's own thread advances it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Stage {
+    /// Connect, then follow; those that stall stop after the first block.
+    Follow,
+    /// Those that stalled read again.
+    Resume,
+    /// All leave.
+    Leave,
+    /// All come back, with their last ids.
+    Return,
+    /// Report and end.
+    End,
+}
+
+const STAGES: [Stage; 5] = [Stage::Follow, Stage::Resume, Stage::Leave, Stage::Return, Stage::End];
+
+/// How often the waiting thread looks.
+const LOOK: Duration = Duration::from_millis(2);
+
+/// How often it says what it sees.
+const SAY: Duration = Duration::from_secs(1);
+
+/// How far a thread has got. Written by that thread only.
+#[derive(Debug, Default)]
+pub(crate) struct Meter {
+    /// Followers that have received their first block.
+    pub(crate) following: AtomicU64,
+    /// Followers that failed.
+    pub(crate) failed: AtomicU64,
+    /// Followers that have left.
+    pub(crate) away: AtomicU64,
+    /// Frames on followers that read all the time.
+    pub(crate) frames: AtomicU64,
+    /// Frames on followers that stall.
+    pub(crate) stalled_frames: AtomicU64,
+    /// Followers that read all the time and have received as many frames as were to be waited for.
+    pub(crate) sated: AtomicU64,
+}
+
+/// The sums over all threads.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Sums {
+    /// See [`Meter`].
+    pub(crate) following: u64,
+    /// See [`Meter`].
+    pub(crate) failed: u64,
+    /// See [`Meter`].
+    pub(crate) away: u64,
+    /// See [`Meter`].
+    pub(crate) frames: u64,
+    /// See [`Meter`].
+    pub(crate) stalled_frames: u64,
+    /// See [`Meter`].
+    pub(crate) sated: u64,
+}
+
+/// Shared by all threads of a run.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    stage: AtomicU8,
+    /// One per thread.
+    pub(crate) meters: Vec<Meter>,
+    /// Writes of each topic, known before [`Stage::End`] of a run that publishes.
+    pub(crate) published: OnceLock<Vec<u64>>,
+}
+
+impl Progress {
+    /// At the start, for this many threads.
+    pub(crate) fn new(threads: usize) -> Arc<Progress> {
+        let meters = (0..threads).map(|_| Meter::default()).collect();
+        Arc::new(Progress { stage: AtomicU8::new(0), meters, published: OnceLock::new() })
+    }
+
+    /// The stage that is reached.
+    pub(crate) fn stage(&self) -> Stage {
+        STAGES[usize::from(self.stage.load(Ordering::Acquire))]
+    }
+
+    /// Goes on to `stage`.
+    pub(crate) fn advance(&self, stage: Stage) {
+        self.stage.store(stage as u8, Ordering::Release);
+    }
+
+    /// How far all have got.
+    pub(crate) fn sums(&self) -> Sums {
+        let sum = |counter: fn(&Meter) -> &AtomicU64| {
+            self.meters.iter().map(|meter| counter(meter).load(Ordering::Relaxed)).sum()
+        };
+        Sums {
+            following: sum(|meter| &meter.following),
+            failed: sum(|meter| &meter.failed),
+            away: sum(|meter| &meter.away),
+            frames: sum(|meter| &meter.frames),
+            stalled_frames: sum(|meter| &meter.stalled_frames),
+            sated: sum(|meter| &meter.sated),
+        }
+    }
+
+    /// Waits until `done`, saying every second how it goes, but no longer than `patience` without any change. Returns how
+    /// long the last change took to come, or nothing if patience ended it.
+    pub(crate) fn wait(&self, doing: &str, patience: Duration, mut done: impl FnMut(Sums) -> bool) -> Option<Duration> {
+        let start = Instant::now();
+        let (mut seen, mut changed, mut said) = (Sums::default(), start, start);
+        loop {
+            let sums = self.sums();
+            let now = Instant::now();
+            if sums != seen {
+                (seen, changed) = (sums, now);
+            }
+            if done(sums) {
+                return Some(now - start);
+            }
+            if now - changed > patience {
+                return None;
+            }
+            if now - said >= SAY {
+                said = now;
+                eprintln!(
+                    "{doing:<12} {:>5.1} s  {:>9} following  {:>6} failed  {:>12} frames",
+                    (now - start).as_secs_f64(),
+                    sums.following,
+                    sums.failed,
+                    sums.frames + sums.stalled_frames
+                );
+            }
+            thread::sleep(LOOK);
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! One io_uring with a table of sockets, as safe calls. The only `unsafe` of the harness besides pinning.
+//!
+//! A connection is a slot of the ring's file table and costs no process descriptor. What the kernel reads or writes while
+//! an operation is under way (addresses, requests, receive buffers) belongs to the ring, so that no caller can free it.
+//! `SINGLE_ISSUER | DEFER_TASKRUN`: everything happens in [`Ring::turn`], on the thread that built the ring.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use io_uring::types::{CancelBuilder, DestinationSlot, Fixed, SubmitArgs, Timespec};
+use io_uring::{IoUring, cqueue, opcode, squeue};
+use socket2::SockAddr;
+
+use super::buffers::Buffers;
+
+/// Entries of the submission queue: two hundred handshakes in one enter.
+const SUBMISSIONS: u32 = 1_024;
+
+/// Entries of the completion queue. The kernel hands over some 20 completions per enter, more only if many are failed
+/// at once; what doesn't fit it keeps.
+const COMPLETIONS: u32 = 8_192;
+
+/// What a completion is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Opening the socket.
+    Socket,
+    /// Connecting it.
+    Connect,
+    /// Sending the request.
+    Send,
+    /// The armed receive.
+    Receive,
+    /// Disarming it.
+    Disarm,
+    /// Closing the socket.
+    Close,
+}
+
+/// Something that has happened on a slot.
+#[derive(Debug)]
+pub(crate) struct Completion {
+    /// What it is of.
+    pub(crate) kind: Kind,
+    /// Which connection.
+    pub(crate) slot: u32,
+    /// As the system call would return it, errors negative.
+    pub(crate) result: i32,
+    /// The buffer that holds `result` received bytes; to be given back with [`Ring::give_back`].
+    pub(crate) buffer: Option<u16>,
+    /// Whether more completions of this operation will come.
+    pub(crate) more: bool,
+}
+
+/// The ring. Fields drop in this order: the kernel writes to the buffers only in an enter of the ring.
+pub(crate) struct Ring {
+    ring: IoUring,
+    buffers: Buffers,
+    addresses: Vec<SockAddr>,
+    /// Per slot: the request that is being sent.
+    requests: Vec<Option<Box<[u8]>>>,
+}
+
+impl Ring {
+    /// A ring for `slots` connections to `addresses`, used by this thread only.
+    pub(crate) fn new(slots: usize, addresses: &[SocketAddr]) -> io::Result<Ring> {
+        let mut builder = IoUring::builder();
+        builder.setup_single_issuer().setup_defer_taskrun().setup_submit_all().setup_cqsize(COMPLETIONS);
+        // Kernels before 6.6 know no ring without the array.
+        let ring = builder.clone().setup_no_sqarray().build(SUBMISSIONS).or_else(|_| builder.build(SUBMISSIONS))?;
+        ring.submitter().register_files_sparse(slots as u32)?;
+        let buffers = Buffers::new(&ring)?;
+        let addresses = addresses.iter().map(|&address| address.into()).collect();
+        Ok(Ring { ring, buffers, addresses, requests: vec![None; slots] })
+    }
+
+    /// Opens a socket in `slot`, connects it to the address with this index, sends the request and arms the receive: one
+    /// chain, of which every part completes; what comes after a part that fails completes as canceled.
+    pub(crate) fn dial(&mut self, slot: u32, address: usize, request: Vec<u8>) -> io::Result<()> {
+        let address = &self.addresses[address % self.addresses.len()];
+        let (name, length) = (address.as_ptr().cast(), address.len());
+        let domain = i32::from(address.family());
+        let request: &[u8] = self.requests[slot as usize].insert(request.into());
+        let destination = DestinationSlot::try_from_slot_target(slot).expect("a slot of the table");
+        let socket = opcode::Socket::new(domain, libc::SOCK_STREAM, 0).file_index(Some(destination)).build();
+        let connect = opcode::Connect::new(Fixed(slot), name, length).build();
+        let send = opcode::Send::new(Fixed(slot), request.as_ptr(), request.len() as u32)
+            .flags(libc::MSG_WAITALL | libc::MSG_NOSIGNAL)
+            .build();
+        let chain = [
+            socket.flags(squeue::Flags::IO_LINK).user_data(tag(Kind::Socket, slot)),
+            connect.flags(squeue::Flags::IO_LINK).user_data(tag(Kind::Connect, slot)),
+            send.flags(squeue::Flags::IO_LINK).user_data(tag(Kind::Send, slot)),
+            self.receive(slot),
+        ];
+        self.push(&chain)
+    }
+
+    /// Arms the receive again.
+    pub(crate) fn arm(&mut self, slot: u32) -> io::Result<()> {
+        let receive = self.receive(slot);
+        self.push(&[receive])
+    }
+
+    /// Disarms the receive; its last completion says that it is done.
+    pub(crate) fn disarm(&mut self, slot: u32) -> io::Result<()> {
+        let receive = CancelBuilder::user_data(tag(Kind::Receive, slot));
+        self.push(&[opcode::AsyncCancel2::new(receive).build().user_data(tag(Kind::Disarm, slot))])
+    }
+
+    /// Closes the socket. The peer learns of it only if no receive is armed.
+    pub(crate) fn close(&mut self, slot: u32) -> io::Result<()> {
+        self.push(&[opcode::Close::new(Fixed(slot)).build().user_data(tag(Kind::Close, slot))])
+    }
+
+    /// Submits what was asked for, waits at most `patience` for something to happen, and appends to `happened`.
+    pub(crate) fn turn(&mut self, patience: Duration, happened: &mut Vec<Completion>) -> io::Result<()> {
+        let patience = Timespec::from(patience);
+        match self.ring.submitter().submit_with_args(1, &SubmitArgs::new().timespec(&patience)) {
+            Ok(_) => {}
+            // Time, a signal, or more completions than the queue holds: they are read below.
+            Err(error) if matches!(error.raw_os_error(), Some(libc::ETIME | libc::EINTR | libc::EBUSY)) => {}
+            Err(error) => return Err(error),
+        }
+        for entry in self.ring.completion() {
+            let (kind, slot) = untag(entry.user_data());
+            if kind == Kind::Send {
+                self.requests[slot as usize] = None;
+            }
+            happened.push(Completion {
+                kind,
+                slot,
+                result: entry.result(),
+                buffer: cqueue::buffer_select(entry.flags()),
+                more: cqueue::more(entry.flags()),
+            });
+        }
+        Ok(())
+    }
+
+    /// The first `length` bytes of a buffer that a completion named.
+    pub(crate) fn bytes(&self, buffer: u16, length: usize) -> &[u8] {
+        self.buffers.bytes(buffer, length)
+    }
+
+    /// Lets the kernel fill the buffer anew.
+    pub(crate) fn give_back(&mut self, buffer: u16) {
+        self.buffers.give_back(buffer);
+    }
+
+    fn receive(&self, slot: u32) -> squeue::Entry {
+        opcode::RecvMulti::new(Fixed(slot), Buffers::GROUP).build().user_data(tag(Kind::Receive, slot))
+    }
+
+    /// Queues entries that belong together; submits those before them if there is no room.
+    fn push(&mut self, entries: &[squeue::Entry]) -> io::Result<()> {
+        let mut queue = self.ring.submission();
+        if queue.capacity() - queue.len() < entries.len() {
+            drop(queue);
+            self.ring.submit()?;
+            queue = self.ring.submission();
+        }
+        // SAFETY: addresses are never changed and live as long as the ring; a request lives until its Send completes,
+        // which it does even when canceled; a slot is dialled again only after that. Receives write to `buffers`, which
+        // outlive the ring.
+        unsafe { queue.push_multiple(entries) }.map_err(|_| io::Error::other("the submission queue stays full"))
+    }
+}
+
+fn tag(kind: Kind, slot: u32) -> u64 {
+    u64::from(slot) << 8 | kind as u64
+}
+
+fn untag(tag: u64) -> (Kind, u32) {
+    use Kind::{Close, Connect, Disarm, Receive, Send, Socket};
+    ([Socket, Connect, Send, Receive, Disarm, Close][(tag & 0xff) as usize], (tag >> 8) as u32)
+}

@@ -1,0 +1,631 @@
+//! The connections of a core that only listen: rows in tables, not tasks.
+//!
+//! A seat is sent what lies between its cursor and what is published. Live seats of a topic get each event in passes over
+//! their followers' list; a seat that is behind walks the log on its own until it is live; a seat whose socket is full
+//! waits for the kernel to say that it drained. Memory doesn't grow with how slow any of them is.
+//!
+//! Invariant: at most one send of a seat is in flight, and all sends have completed when an enter returns; so between
+//! quanta every cursor says exactly what the kernel has taken.
+
+mod followers;
+mod heartbeat;
+mod seat;
+mod tier;
+mod view;
+
+use std::collections::VecDeque;
+use std::io;
+use std::ops::Range;
+use std::os::fd::{OwnedFd, RawFd};
+use std::sync::Arc;
+
+use fantail_engine::log::block::Block;
+use fantail_engine::position::Position;
+use rustc_hash::FxHashMap;
+use slab::Slab;
+
+pub use self::followers::Filter;
+use self::followers::Followers;
+use self::seat::{Kind, SeatId, State, armed};
+use self::tier::{Completion, Tier};
+pub use self::view::{Found, View};
+use self::view::{Step, ViewId, Watched};
+use crate::storage::segment::Segment;
+use crate::storage::snapshot::Snapshot;
+
+/// Entries and bytes that the fan-out sends before it lets the conversations of its core run.
+const QUANTUM_ENTRIES: usize = 1024;
+const QUANTUM_BYTES: u64 = 4 * 1024 * 1024;
+/// Entries of a quantum that live seats leave to those behind, when there are any.
+const QUANTUM_BEHIND: usize = QUANTUM_ENTRIES / 4;
+/// Bytes of one send.
+const SEND_BYTES: u64 = 256 * 1024;
+/// Bytes that a listener may send unasked before it is shown out.
+const UNASKED_BYTES_MAX: u16 = 1024;
+
+/// Where a new seat begins to read.
+pub struct Start {
+    /// Offset in the log, at a frame's boundary.
+    pub cursor: u64,
+    /// What it reads before.
+    pub snapshot: Option<Reading>,
+}
+
+/// The parts of a checkpoint that a seat reads before the log.
+pub struct Reading {
+    /// The checkpoint.
+    pub snapshot: Arc<Snapshot>,
+    /// Its parts, in the order of sending.
+    pub parts: VecDeque<Range<u64>>,
+}
+
+/// How much a quantum may still send.
+struct Budget {
+    entries: usize,
+    bytes: u64,
+}
+
+impl Budget {
+    fn spend(&mut self, bytes: u64) {
+        self.entries -= 1;
+        self.bytes = self.bytes.saturating_sub(bytes);
+    }
+
+    fn is_spent(&self, reserve: usize) -> bool {
+        self.entries <= reserve || self.bytes == 0
+    }
+}
+
+/// See the module.
+pub struct Audience {
+    tiers: Vec<Tier>,
+    slots: u32,
+    eventfd: RawFd,
+    streams: FxHashMap<Arc<str>, ViewId>,
+    watched: Slab<Watched>,
+    followers: Slab<Followers>,
+    /// Followers with live seats that have something to get.
+    hot: VecDeque<u32>,
+    /// Seats that walk the log on their own, each at most once, with the generation that they had.
+    behind: VecDeque<(SeatId, u16)>,
+    snapshots: FxHashMap<SeatId, (Reading, u64)>,
+    completions: Vec<Completion>,
+    heartbeat: heartbeat::Heartbeat,
+    seated: usize,
+}
+
+impl Audience {
+    /// An audience whose tiers have `slots` places each and wake `eventfd`.
+    ///
+    /// # Errors
+    /// If the kernel refuses a ring: see [`Tier::open`].
+    pub fn new(slots: u32, eventfd: RawFd) -> io::Result<Audience> {
+        Ok(Audience {
+            tiers: vec![Tier::open(slots, eventfd)?],
+            slots,
+            eventfd,
+            streams: FxHashMap::default(),
+            watched: Slab::new(),
+            followers: Slab::new(),
+            hot: VecDeque::new(),
+            behind: VecDeque::new(),
+            snapshots: FxHashMap::default(),
+            completions: Vec::new(),
+            heartbeat: heartbeat::Heartbeat::default(),
+            seated: 0,
+        })
+    }
+
+    /// Seats that are taken, those on their way out included.
+    #[must_use]
+    pub fn seated(&self) -> usize {
+        self.seated
+    }
+
+    /// Begins to watch a stream; from then on the other calls about it are expected in the log's order.
+    pub fn watch(&mut self, stream: Arc<str>, view: View) {
+        let id = ViewId(self.watched.insert(Watched::new(view)) as u32);
+        self.streams.insert(stream, id);
+    }
+
+    /// The log has a new block.
+    pub fn add_block(&mut self, stream: &str, block: Arc<Block>) {
+        if let Some(id) = self.streams.get(stream) {
+            self.watched[id.0 as usize].view.blocks.push(block);
+        }
+    }
+
+    /// The log has a new segment.
+    pub fn add_segment(&mut self, stream: &str, segment: Arc<Segment>) {
+        if let Some(id) = self.streams.get(stream) {
+            self.watched[id.0 as usize].view.segments.push(segment);
+        }
+    }
+
+    /// More of the log may be shown: the live seats of the topics concerned will get it.
+    pub fn publish(&mut self, stream: &str, position: Position) {
+        let Some(&id) = self.streams.get(stream) else { return };
+        let watched = &mut self.watched[id.0 as usize];
+        watched.view.position = position;
+        let (seen, to) = (watched.seen, watched.view.published());
+        if seen == to {
+            return;
+        }
+        watched.seen = to;
+        if let Some(whole) = watched.whole {
+            let followers = &mut self.followers[whole as usize];
+            if !followers.is_hot {
+                followers.base = seen;
+            }
+            followers.target = to;
+            heat(&mut self.hot, whole, followers);
+        }
+        if watched.paths.is_empty() {
+            return;
+        }
+        let mut overflown = Vec::new();
+        match watched.view.blocks.extents(seen, to) {
+            Some(extents) => {
+                for extent in extents {
+                    for concerned in watched.concerned(extent) {
+                        let followers = &mut self.followers[concerned as usize];
+                        if followers.live.is_empty() {
+                            continue;
+                        }
+                        match followers.extend(seen, extent.start, extent.length) {
+                            true => heat(&mut self.hot, concerned, followers),
+                            false => overflown.push(concerned),
+                        }
+                    }
+                }
+            }
+            // This core slept through more than the tail holds: its seats read the segments.
+            None => overflown.extend(watched.paths.values().flatten()),
+        }
+        for followers in overflown {
+            self.demote(followers);
+        }
+    }
+
+    /// Takes over a connection that has been answered: from now on it only listens.
+    ///
+    /// # Errors
+    /// If the stream isn't watched, or the kernel can't install the socket or open another tier; the socket is closed.
+    pub fn seat(&mut self, socket: OwnedFd, stream: &str, filter: Filter, start: Start) -> io::Result<()> {
+        let view = *self.streams.get(stream).ok_or(io::ErrorKind::NotFound)?;
+        let tier = match self.tiers.iter().position(|tier| !tier.is_full()) {
+            Some(tier) => tier,
+            None => {
+                self.tiers.push(Tier::open(self.slots, self.eventfd)?);
+                tracing::debug!(tiers = self.tiers.len(), "the audience opened another tier");
+                self.tiers.len() - 1
+            }
+        };
+        let slot = self.tiers[tier].install(socket)?;
+        let id = SeatId::new(tier, slot);
+        let followers = self.join(view, filter);
+        let now = self.heartbeat.now();
+        let seat = self.tiers[tier].seat(slot);
+        seat.followers = followers;
+        seat.sent = now;
+        seat.state = State::Behind;
+        seat.cursor = start.cursor;
+        if let Some(mut reading) = start.snapshot {
+            seat.in_snapshot = true;
+            let part = reading.parts.pop_front().unwrap_or(0..0);
+            seat.cursor = part.start;
+            reading.parts.push_front(part);
+            self.snapshots.insert(id, (reading, start.cursor));
+        }
+        let generation = seat.generation;
+        self.arm_readable(id);
+        self.behind.push_back((id, generation));
+        self.seated += 1;
+        Ok(())
+    }
+
+    fn join(&mut self, view: ViewId, filter: Filter) -> u32 {
+        let watched = &mut self.watched[view.0 as usize];
+        let known = match &filter {
+            Filter::Whole => watched.whole,
+            Filter::Paths(paths) => watched
+                .paths
+                .get(&paths[0])
+                .and_then(|ids| ids.iter().copied().find(|id| self.followers[*id as usize].filter == filter)),
+        };
+        let id = known.unwrap_or_else(|| {
+            let id = self.followers.insert(Followers::new(view, filter.clone(), watched.seen)) as u32;
+            match &filter {
+                Filter::Whole => watched.whole = Some(id),
+                Filter::Paths(paths) => {
+                    for path in paths {
+                        watched.paths.entry(*path).or_default().push(id);
+                    }
+                }
+            }
+            id
+        });
+        self.followers[id as usize].members += 1;
+        id
+    }
+
+    fn part(&mut self, id: u32) {
+        self.followers[id as usize].members -= 1;
+        self.forget_if_empty(id);
+    }
+
+    /// Hot followers are forgotten when their turn comes.
+    fn forget_if_empty(&mut self, id: u32) {
+        let followers = &self.followers[id as usize];
+        if followers.members > 0 || followers.is_hot {
+            return;
+        }
+        let watched = &mut self.watched[followers.view.0 as usize];
+        match &followers.filter {
+            Filter::Whole => watched.whole = None,
+            Filter::Paths(paths) => {
+                for path in paths {
+                    if let Some(ids) = watched.paths.get_mut(path) {
+                        ids.retain(|other| *other != id);
+                        if ids.is_empty() {
+                            watched.paths.remove(path);
+                        }
+                    }
+                }
+            }
+        }
+        self.followers.remove(id as usize);
+    }
+
+    /// One quantum: completions, then sends. Returns whether there is more to do at once.
+    pub fn turn(&mut self) -> bool {
+        self.enter();
+        let mut budget = Budget { entries: QUANTUM_ENTRIES, bytes: QUANTUM_BYTES };
+        self.fan_out(&mut budget);
+        let visited = self.catch_up(&mut budget);
+        self.enter();
+        for (id, generation) in visited {
+            let seat = self.tiers[id.tier()].seat(id.slot());
+            if seat.state == State::Behind && seat.generation == generation {
+                self.behind.push_back((id, generation));
+            }
+        }
+        !self.hot.is_empty() || !self.behind.is_empty() || self.tiers.iter_mut().any(Tier::is_woken)
+    }
+
+    /// Enters the rings that have something to do, and handles all that completed.
+    fn enter(&mut self) {
+        for index in 0..self.tiers.len() {
+            let tier = &mut self.tiers[index];
+            if !tier.is_woken() {
+                continue;
+            }
+            tier.enter();
+            let mut completions = std::mem::take(&mut self.completions);
+            tier.reap(&mut completions);
+            for completion in completions.drain(..) {
+                self.complete(index, completion);
+            }
+            self.completions = completions;
+        }
+    }
+
+    /// Sends live seats what was published, topic after topic, each at most once in a quantum.
+    fn fan_out(&mut self, budget: &mut Budget) {
+        let reserve = if self.behind.is_empty() { 0 } else { QUANTUM_BEHIND };
+        for _ in 0..self.hot.len() {
+            if budget.is_spent(reserve) {
+                return;
+            }
+            let Some(id) = self.hot.pop_front() else { return };
+            match self.pass(id, budget, reserve) {
+                true => {
+                    self.followers[id as usize].is_hot = false;
+                    self.forget_if_empty(id);
+                }
+                false => self.hot.push_back(id),
+            }
+        }
+    }
+
+    /// Visits live seats of one topic while the budget lasts. Returns whether all of them have everything.
+    fn pass(&mut self, id: u32, budget: &mut Budget, reserve: usize) -> bool {
+        let followers = &mut self.followers[id as usize];
+        let watched = &self.watched[followers.view.0 as usize];
+        let now = self.heartbeat.now();
+        let mut broken = Vec::new();
+        while followers.left > 0 && !budget.is_spent(reserve) {
+            if followers.next >= followers.live.len() {
+                followers.next = 0;
+            }
+            let Some(&seat_id) = followers.live.get(followers.next) else { break };
+            followers.next += 1;
+            followers.left -= 1;
+            let tier = &mut self.tiers[seat_id.tier()];
+            let seat = tier.seat(seat_id.slot());
+            let Some((from, to)) = followers.run(seat.cursor) else { continue };
+            let bytes = match watched.view.bytes(from, to, SEND_BYTES) {
+                Ok(bytes) => bytes,
+                Err(error) => {
+                    tracing::error!(%error, "a segment can't be read; its follower is closed");
+                    broken.push(seat_id);
+                    continue;
+                }
+            };
+            seat.cursor = from + bytes.len() as u64;
+            seat.sent = now;
+            seat.quiet = 0;
+            followers.is_unfinished |= followers.run(seat.cursor).is_some();
+            tier.send(Kind::Send, seat_id.slot(), bytes);
+            budget.spend(bytes.len() as u64);
+        }
+        let is_visited = followers.left == 0 || followers.live.is_empty();
+        let is_finished = is_visited && !followers.is_unfinished;
+        if is_finished {
+            followers.settle(watched.seen);
+        } else if is_visited {
+            followers.restart();
+        }
+        for seat in broken {
+            self.leave(seat);
+        }
+        is_finished
+    }
+
+    /// Sends seats behind the live ones their next bytes, each at most once in a quantum. Returns whom it sent.
+    fn catch_up(&mut self, budget: &mut Budget) -> Vec<(SeatId, u16)> {
+        let mut visited = Vec::new();
+        for _ in 0..self.behind.len() {
+            if budget.is_spent(0) {
+                break;
+            }
+            let Some((id, generation)) = self.behind.pop_front() else { break };
+            let seat = self.tiers[id.tier()].seat(id.slot());
+            if seat.state != State::Behind || seat.generation != generation {
+                continue;
+            }
+            let followed = match seat.in_snapshot {
+                true => self.read_snapshot(id, budget),
+                false => self.read_log(id, budget),
+            };
+            match followed {
+                Ok(true) => visited.push((id, generation)),
+                Ok(false) => {}
+                Err(error) => {
+                    tracing::error!(%error, "the log can't be read; its follower is closed");
+                    self.leave(id);
+                }
+            }
+        }
+        visited
+    }
+
+    /// The next bytes of the log for a seat behind; it joins the live ones if there are none. True while it is behind.
+    fn read_log(&mut self, id: SeatId, budget: &mut Budget) -> io::Result<bool> {
+        let tier = &mut self.tiers[id.tier()];
+        let seat = tier.seat(id.slot());
+        let followers = &mut self.followers[seat.followers as usize];
+        let watched = &self.watched[followers.view.0 as usize];
+        match watched.view.step(&followers.filter, seat.cursor, SEND_BYTES)? {
+            Step::Run(at, bytes) => {
+                seat.cursor = at + bytes.len() as u64;
+                seat.sent = self.heartbeat.now();
+                seat.quiet = 0;
+                tier.send(Kind::Send, id.slot(), bytes);
+                budget.spend(bytes.len() as u64);
+            }
+            Step::Skip(to) => {
+                seat.cursor = to;
+                budget.spend(0);
+            }
+            Step::Done => {
+                seat.state = State::Live;
+                seat.place = followers.live.len() as u32;
+                if followers.live.is_empty() {
+                    followers.settle(watched.seen);
+                    followers.target = watched.seen;
+                }
+                followers.live.push(id);
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn read_snapshot(&mut self, id: SeatId, budget: &mut Budget) -> io::Result<bool> {
+        let tier = &mut self.tiers[id.tier()];
+        let seat = tier.seat(id.slot());
+        let (reading, cursor) = self.snapshots.get_mut(&id).expect("a seat in a snapshot has the rest of it here");
+        while let Some(part) = reading.parts.front() {
+            if seat.cursor < part.end {
+                let until = part.end.min(seat.cursor + SEND_BYTES);
+                let bytes = reading.snapshot.bytes(seat.cursor..until);
+                seat.cursor = until;
+                seat.sent = self.heartbeat.now();
+                tier.send(Kind::Send, id.slot(), bytes);
+                budget.spend(bytes.len() as u64);
+                return Ok(true);
+            }
+            reading.parts.pop_front();
+            if let Some(next) = reading.parts.front() {
+                seat.cursor = next.start;
+            }
+        }
+        seat.in_snapshot = false;
+        seat.cursor = *cursor;
+        self.snapshots.remove(&id);
+        self.read_log(id, budget)
+    }
+
+    fn complete(&mut self, tier: usize, Completion { tag, result }: Completion) {
+        let id = SeatId::new(tier, tag.slot);
+        let seat = self.tiers[tier].seat(tag.slot);
+        if seat.generation != tag.generation {
+            return;
+        }
+        match tag.kind {
+            Kind::Send => {
+                // Only what wasn't sent whole gets here. The cursor was moved as if it had been.
+                seat.cursor -= u64::from(tag.length) - result.max(0) as u64;
+                match result {
+                    _ if matches!(seat.state, State::Leaving | State::Closing) => {}
+                    0.. => self.stall(id),
+                    _ if result == -libc::EAGAIN => self.stall(id),
+                    _ => self.leave(id),
+                }
+            }
+            Kind::Private => match (seat.state, result) {
+                (State::Leaving | State::Closing, _) => {}
+                (_, result) if result == -libc::EAGAIN => {}
+                _ => self.leave(id),
+            },
+            Kind::Readable => {
+                seat.armed &= !armed::READABLE;
+                let gone = libc::POLLRDHUP | libc::POLLHUP | libc::POLLERR;
+                match seat.state {
+                    State::Leaving => self.close_if_unarmed(id),
+                    _ if result < 0 || result & i32::from(gone) != 0 => self.leave(id),
+                    _ => self.tiers[tier].drain(tag.slot),
+                }
+            }
+            Kind::Drain => {
+                if matches!(seat.state, State::Leaving | State::Closing) {
+                    return;
+                }
+                seat.drained = seat.drained.saturating_add(result.max(0) as u16);
+                match result {
+                    _ if result == -libc::EAGAIN => self.arm_readable(id),
+                    1.. if seat.drained <= UNASKED_BYTES_MAX => self.arm_readable(id),
+                    _ => self.leave(id),
+                }
+            }
+            Kind::Writable => {
+                seat.armed &= !armed::WRITABLE;
+                match seat.state {
+                    State::Leaving => self.close_if_unarmed(id),
+                    _ if result < 0 => self.leave(id),
+                    _ => {
+                        seat.state = State::Behind;
+                        let generation = seat.generation;
+                        self.behind.push_back((id, generation));
+                    }
+                }
+            }
+            // Success is silent; a failure means that the peer is gone, and the polls have said so.
+            Kind::Shutdown => {}
+            Kind::Close => {
+                assert!(result >= 0, "the slot of a seat couldn't be closed: errno {}", -result);
+                self.tiers[tier].release(tag.slot);
+                self.seated -= 1;
+            }
+        }
+    }
+
+    fn arm_readable(&mut self, id: SeatId) {
+        let tier = &mut self.tiers[id.tier()];
+        tier.seat(id.slot()).armed |= armed::READABLE;
+        tier.poll(Kind::Readable, id.slot(), libc::POLLIN | libc::POLLRDHUP);
+    }
+
+    /// The socket is full: the seat gets nothing until it drains, and then everything at once.
+    fn stall(&mut self, id: SeatId) {
+        self.rise(id);
+        let tier = &mut self.tiers[id.tier()];
+        let seat = tier.seat(id.slot());
+        seat.state = State::Stalled;
+        seat.armed |= armed::WRITABLE;
+        tier.poll(Kind::Writable, id.slot(), libc::POLLOUT);
+    }
+
+    /// Takes a seat from the live ones, if it is there.
+    fn rise(&mut self, id: SeatId) {
+        let seat = *self.tiers[id.tier()].seat(id.slot());
+        if seat.state != State::Live {
+            return;
+        }
+        let followers = &mut self.followers[seat.followers as usize];
+        let place = seat.place as usize;
+        followers.live.swap_remove(place);
+        if let Some(&moved) = followers.live.get(place) {
+            self.tiers[moved.tier()].seat(moved.slot()).place = place as u32;
+        }
+        // The seat that moved may have been passed over.
+        if followers.left > 0 {
+            followers.restart();
+        }
+    }
+
+    /// Sends all live seats of some followers to walk the log on their own.
+    fn demote(&mut self, id: u32) {
+        let followers = &mut self.followers[id as usize];
+        let base = followers.base;
+        for seat_id in followers.live.drain(..) {
+            let seat = self.tiers[seat_id.tier()].seat(seat_id.slot());
+            seat.cursor = seat.cursor.max(base);
+            seat.state = State::Behind;
+            self.behind.push_back((seat_id, seat.generation));
+        }
+        followers.settle(self.watched[followers.view.0 as usize].seen);
+    }
+
+    fn leave(&mut self, id: SeatId) {
+        self.rise(id);
+        let tier = &mut self.tiers[id.tier()];
+        let seat = tier.seat(id.slot());
+        if matches!(seat.state, State::Free | State::Leaving | State::Closing) {
+            return;
+        }
+        seat.state = State::Leaving;
+        let followers = seat.followers;
+        if seat.in_snapshot {
+            self.snapshots.remove(&id);
+        }
+        match self.tiers[id.tier()].seat(id.slot()).armed {
+            0 => self.close_if_unarmed(id),
+            _ => self.tiers[id.tier()].shutdown(id.slot()),
+        }
+        self.part(followers);
+    }
+
+    /// The polls of a seat that leaves have completed: now a close reaches the peer.
+    fn close_if_unarmed(&mut self, id: SeatId) {
+        let tier = &mut self.tiers[id.tier()];
+        let seat = tier.seat(id.slot());
+        if seat.armed == 0 {
+            seat.state = State::Closing;
+            tier.close(id.slot());
+        }
+    }
+
+    /// Asks everybody to leave: live seats get `words`, which must be a whole line. Call [`Audience::turn`] until
+    /// [`Audience::seated`] is zero.
+    pub fn farewell(&mut self, words: &[u8]) {
+        for index in 0..self.tiers.len() {
+            let live = |seat: &seat::Seat| matches!(seat.state, State::Live | State::Behind | State::Stalled);
+            let slots = self.tiers[index].seats().iter().enumerate().filter(|(_, seat)| live(seat));
+            let slots: Vec<u32> = slots.map(|(slot, _)| slot as u32).collect();
+            for slot in slots {
+                let seat = self.tiers[index].seat(slot);
+                let is_live = seat.state == State::Live;
+                if is_live && self.followers[seat.followers as usize].run(seat.cursor).is_none() {
+                    self.tiers[index].send(Kind::Private, slot, words);
+                }
+                self.leave(SeatId::new(index, slot));
+            }
+            // The words are the caller's: the kernel takes them before this returns.
+            self.tiers[index].enter();
+        }
+    }
+}
+
+fn heat(hot: &mut VecDeque<u32>, id: u32, followers: &mut Followers) {
+    if followers.live.is_empty() {
+        return;
+    }
+    followers.restart();
+    if !followers.is_hot {
+        followers.is_hot = true;
+        followers.is_unfinished = false;
+        hot.push_back(id);
+    }
+}

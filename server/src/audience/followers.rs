@@ -1,0 +1,173 @@
+//! The followers of one topic on one core: which seats are live, and what they are to be sent next.
+//!
+//! Invariant: every live seat has been sent all of the topic before `base`, and `chain` holds the rest up to `target` in
+//! order. A topic of the whole stream has no chain: there, everything in `base..target` is the topic's.
+
+use std::collections::VecDeque;
+
+use fantail_engine::topic::Topic;
+
+use super::seat::SeatId;
+use super::view::ViewId;
+
+/// Extents that a chain holds at most. Seats that are further behind walk the log on their own.
+pub(super) const CHAIN_MAX: usize = 4096;
+
+/// What a seat wants of its stream.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Filter {
+    /// Everything.
+    Whole,
+    /// Events of any of these collections and documents, by hash; sorted.
+    Paths(Box<[u64]>),
+}
+
+impl Filter {
+    /// The filter that lets through what any of `topics` wants.
+    #[must_use]
+    pub fn of(topics: impl IntoIterator<Item = Topic>) -> Filter {
+        let mut paths = Vec::new();
+        for topic in topics {
+            match topic {
+                Topic::Stream => return Filter::Whole,
+                Topic::Path(hash) => paths.push(hash),
+            }
+        }
+        paths.sort_unstable();
+        paths.dedup();
+        Filter::Paths(paths.into())
+    }
+
+    /// Whether an event with these two hashes passes.
+    #[must_use]
+    pub fn passes(&self, collection: u64, document: u64) -> bool {
+        match self {
+            Filter::Whole => true,
+            Filter::Paths(paths) => paths.iter().any(|path| *path == collection || *path == document),
+        }
+    }
+}
+
+pub(super) struct Followers {
+    pub(super) view: ViewId,
+    pub(super) filter: Filter,
+    /// All seats, live or not.
+    pub(super) members: u32,
+    pub(super) live: Vec<SeatId>,
+    chain: VecDeque<(u64, u32)>,
+    pub(super) base: u64,
+    pub(super) target: u64,
+    /// The next live seat of the pass, and how many are still to be visited before all have `target`.
+    pub(super) next: usize,
+    pub(super) left: usize,
+    /// Whether a seat visited in this pass needs another visit: its bytes weren't in one piece.
+    pub(super) is_unfinished: bool,
+    /// Whether it waits in the audience's list of those that have something to send.
+    pub(super) is_hot: bool,
+}
+
+impl Followers {
+    pub(super) fn new(view: ViewId, filter: Filter, at: u64) -> Followers {
+        Followers {
+            view,
+            filter,
+            members: 0,
+            live: Vec::new(),
+            chain: VecDeque::new(),
+            base: at,
+            target: at,
+            next: 0,
+            left: 0,
+            is_unfinished: false,
+            is_hot: false,
+        }
+    }
+
+    /// Notes an event for the live seats, that had everything of the topic before `seen`. False if the chain is full.
+    pub(super) fn extend(&mut self, seen: u64, start: u64, length: u32) -> bool {
+        let is_full = self.chain.len() == CHAIN_MAX;
+        match self.chain.back_mut() {
+            None => self.base = seen,
+            Some((last, long)) if *last + u64::from(*long) == start + u64::from(length) => return true,
+            Some((last, long)) if *last + u64::from(*long) == start && *long + length < 1 << 27 => {
+                *long += length;
+                self.target = start + u64::from(length);
+                return true;
+            }
+            Some(_) if is_full => return false,
+            Some(_) => {}
+        }
+        self.chain.push_back((start, length));
+        self.target = start + u64::from(length);
+        true
+    }
+
+    /// What a live seat at `cursor` is to be sent next: a run of the log.
+    pub(super) fn run(&self, cursor: u64) -> Option<(u64, u64)> {
+        match self.filter {
+            Filter::Whole => (cursor < self.target).then_some((cursor, self.target)),
+            Filter::Paths(_) => {
+                let index = self.chain.partition_point(|(start, length)| start + u64::from(*length) <= cursor);
+                let (start, length) = *self.chain.get(index)?;
+                Some((start.max(cursor), start + u64::from(length)))
+            }
+        }
+    }
+
+    /// All live seats have everything up to `seen`.
+    pub(super) fn settle(&mut self, seen: u64) {
+        self.chain.clear();
+        self.base = seen;
+        self.left = 0;
+    }
+
+    /// Starts the pass over the live seats anew, from where the last one stopped, so that no seat is always last.
+    pub(super) fn restart(&mut self) {
+        self.left = self.live.len();
+        self.is_unfinished = false;
+        if self.next >= self.live.len() {
+            self.next = 0;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filtered() -> Followers {
+        Followers::new(ViewId(0), Filter::of([Topic::Path(7)]), 100)
+    }
+
+    #[test]
+    fn adjacent_events_go_out_in_one_run() {
+        let mut followers = filtered();
+        assert_eq!(followers.run(100), None);
+        assert!(followers.extend(150, 150, 10) && followers.extend(150, 160, 5) && followers.extend(150, 180, 5));
+        assert!(followers.extend(150, 180, 5), "an event of two topics of one filter counts once");
+        assert_eq!((followers.base, followers.target), (150, 185));
+        assert_eq!(followers.run(100), Some((150, 165)));
+        assert_eq!(followers.run(155), Some((155, 165)));
+        assert_eq!(followers.run(165), Some((180, 185)));
+        assert_eq!(followers.run(185), None);
+        followers.settle(200);
+        assert_eq!((followers.base, followers.run(100)), (200, None));
+    }
+
+    #[test]
+    fn a_full_chain_says_so() {
+        let mut followers = filtered();
+        for index in 0..CHAIN_MAX as u64 {
+            assert!(followers.extend(100, 100 + index * 10, 5));
+        }
+        assert!(!followers.extend(100, 1_000_000, 5));
+    }
+
+    #[test]
+    fn a_stream_among_the_topics_lets_everything_through() {
+        assert_eq!(Filter::of([Topic::Path(1), Topic::Stream]), Filter::Whole);
+        let filter = Filter::of([Topic::Path(2), Topic::Path(1), Topic::Path(2)]);
+        assert_eq!(filter, Filter::Paths([1, 2].into()));
+        assert!(filter.passes(0, 2) && filter.passes(1, 0) && !filter.passes(0, 0));
+    }
+}

@@ -1,0 +1,106 @@
+//! The command line: arguments as they are typed, resolved once into settings, and the exit codes.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{Parser, ValueEnum};
+use fantail_engine::limits::{CHECKPOINT_LOG_BYTES_MIN, SEGMENT_BYTES};
+use fantail_engine::log::manifest;
+use tracing_subscriber::EnvFilter;
+
+use crate::server::{self, Options};
+use crate::storage::folder::FolderError;
+
+/// REST resources that can be followed: GET returns a document, SUBSCRIBE its changes as they happen.
+#[derive(Parser, Debug)]
+#[command(name = "fantail", version)]
+struct Arguments {
+    /// Address and port to listen on; port 0 takes a free one.
+    #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
+    listen: SocketAddr,
+
+    /// Folder of the data; it is made if it is missing.
+    #[arg(long, default_value = "fantail-data", value_name = "FOLDER")]
+    data: PathBuf,
+
+    /// Threads, each pinned to a CPU [default: one per CPU that this process may use].
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    cores: Option<u16>,
+
+    /// When a change is answered and shown: once it is on the medium, once the kernel has it, or at once.
+    #[arg(long, value_enum, default_value = "sync")]
+    durability: Durability,
+
+    /// Mebibytes that all documents may take in memory; beyond, writes that grow them get 507.
+    #[arg(long, default_value_t = 4096, value_name = "MIB")]
+    memory: usize,
+
+    /// Bytes at which a segment of a log is full.
+    #[arg(long, default_value_t = SEGMENT_BYTES, value_name = "BYTES",
+          value_parser = clap::value_parser!(u64).range(4096..=SEGMENT_BYTES))]
+    segment_bytes: u64,
+
+    /// Bytes by which a log grows at least before its documents are written as a checkpoint.
+    #[arg(long, default_value_t = CHECKPOINT_LOG_BYTES_MIN, value_name = "BYTES")]
+    checkpoint_bytes: u64,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Durability {
+    /// On the medium: nothing that was answered is lost, whatever happens.
+    Sync,
+    /// With the kernel: survives a crash of the server, not of the host.
+    Flush,
+    /// At once: a crash loses what wasn't written yet.
+    None,
+}
+
+/// Parses the arguments and runs the server until it is asked to stop.
+///
+/// Exit codes: 0 stopped as asked; 1 something failed; 2 the arguments are wrong; 3 the data folder is in use; 4 the kernel
+/// refuses io_uring.
+#[must_use]
+pub fn run() -> ExitCode {
+    let arguments = Arguments::parse();
+    let filter = EnvFilter::try_from_env("FANTAIL_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    match serve(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("fantail: {error:#}");
+            match (error.downcast_ref::<FolderError>(), error.downcast_ref::<server::RingRefused>()) {
+                (Some(FolderError::InUse { .. }), _) => ExitCode::from(3),
+                (_, Some(_)) => ExitCode::from(4),
+                _ => ExitCode::FAILURE,
+            }
+        }
+    }
+}
+
+fn serve(arguments: Arguments) -> anyhow::Result<()> {
+    let options = Options {
+        listen: arguments.listen,
+        data: arguments.data,
+        cores: arguments.cores.map(usize::from),
+        durability: match arguments.durability {
+            Durability::Sync => manifest::Durability::Sync,
+            Durability::Flush => manifest::Durability::Flush,
+            Durability::None => manifest::Durability::None,
+        },
+        documents_bytes: arguments.memory.saturating_mul(1024 * 1024),
+        segment_bytes: arguments.segment_bytes,
+        checkpoint_bytes: arguments.checkpoint_bytes,
+    };
+    let server = server::start(&options).context("the server can't start")?;
+    let (url, data) = (format!("http://{}", server.address()), server.data().display().to_string());
+    println!(
+        "Fantail {version} listens on {url} and keeps its data in {data}\n\n  \
+         follow:  curl -N -X SUBSCRIBE {url}/messages\n  \
+         post:    curl --json '{{\"text\":\"hi\"}}' {url}/messages\n  \
+         look:    {url}/-/\n",
+        version = env!("CARGO_PKG_VERSION"),
+    );
+    server.wait()
+}

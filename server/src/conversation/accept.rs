@@ -1,0 +1,89 @@
+//! Accepts connections: one loop per core, on a listener of its own that shares the port.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
+use std::rc::Rc;
+use std::time::Duration;
+
+use monoio::net::TcpListener;
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::converse;
+use crate::core::{Core, Stage};
+
+/// The longest stall of a reader: after it, the kernel gives the connection up.
+const STALL_MAX: Duration = Duration::from_secs(600);
+/// Bytes that may wait unsent in a socket before it counts as full.
+const UNSENT_BYTES: u32 = 32 * 1024;
+/// How long accepting pauses when no descriptor is left, or no conversation may begin.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// A listener that shares its address with those of the other cores.
+///
+/// # Errors
+/// What the system says, as when the address is in use.
+pub(crate) fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    // Accepted sockets inherit these.
+    socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_user_timeout(Some(STALL_MAX))?;
+    set_unsent_bytes(&socket)?;
+    socket.bind(&address.into())?;
+    socket.listen(backlog())?;
+    Ok(socket.into())
+}
+
+/// The longest queue that the system allows: a shorter one makes it send SYN cookies in a storm of reconnects, and then
+/// some clients believe in connections that the server never saw.
+fn backlog() -> i32 {
+    let text = std::fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap_or_default();
+    text.trim().parse().unwrap_or(libc::SOMAXCONN)
+}
+
+fn set_unsent_bytes(socket: &Socket) -> io::Result<()> {
+    let bytes = UNSENT_BYTES;
+    // SAFETY: the value lives through the call, and its size is given.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_NOTSENT_LOWAT,
+            (&raw const bytes).cast(),
+            size_of::<u32>() as u32,
+        )
+    };
+    match result {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Begins a conversation with everybody who comes, until the core closes.
+pub(crate) async fn accept(core: Rc<Core>, listener: TcpListener) {
+    core.accepts(listener.as_raw_fd());
+    let mut is_paused = false;
+    while core.stage.get() == Stage::Open {
+        if core.conversations.get() >= core.settings().conversations_max {
+            monoio::time::sleep(PAUSE).await;
+            continue;
+        }
+        match listener.accept().await {
+            Ok((socket, _)) => {
+                is_paused = false;
+                core.conversations.set(core.conversations.get() + 1);
+                monoio::spawn(converse(Rc::clone(&core), socket));
+            }
+            // The listener was shut down.
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => break,
+            Err(error) => {
+                if !std::mem::replace(&mut is_paused, true) {
+                    tracing::warn!(%error, "no connection can be accepted; trying again");
+                }
+                monoio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+}

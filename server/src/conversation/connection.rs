@@ -1,0 +1,188 @@
+//! A conversation's socket and what was read of it but not used yet.
+//!
+//! Every wait has an end, and every operation has completed when a function returns: a time-out cancels it and awaits the
+//! cancellation, since the socket may go to the audience next.
+
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::pin::pin;
+use std::time::{Duration, Instant};
+
+use fantail_engine::protocol::http1::{self, BodyReader, Parsed};
+use fantail_engine::protocol::problem::Problem;
+use monoio::io::{AsyncWriteRent, CancelableAsyncReadRent, CancelableAsyncWriteRent, Canceller};
+use monoio::net::TcpStream;
+
+use super::inquiry::Inquiry;
+use crate::core::{Core, Stage};
+
+/// How long a connection may rest between requests.
+const IDLE: Duration = Duration::from_secs(75);
+/// How long a request may take from its first byte to its last.
+const REQUEST: Duration = Duration::from_secs(10);
+/// How long one write may make no progress.
+const WRITE: Duration = Duration::from_secs(60);
+/// How long, and for how many bytes, a connection that is closed early is still read, so that a reset doesn't eat the
+/// answer.
+const LINGER: Duration = Duration::from_secs(2);
+const LINGER_BYTES: usize = 4 * 1024 * 1024;
+/// Bytes of one read.
+const READ_BYTES: usize = 16 * 1024;
+
+/// The connection is over and nobody is left to tell.
+pub(super) enum End {
+    /// The peer closed, reset or stalled it.
+    Gone,
+}
+
+/// See the module.
+pub(super) struct Connection {
+    socket: TcpStream,
+    /// Bytes that were read and not used: `used..`.
+    input: Vec<u8>,
+    used: usize,
+    /// What reads go into; lent to the kernel meanwhile.
+    chunk: Vec<u8>,
+    /// When the request under way must have arrived.
+    deadline: Instant,
+}
+
+impl Connection {
+    pub(super) fn new(socket: TcpStream) -> Connection {
+        Connection { socket, input: Vec::new(), used: 0, chunk: Vec::new(), deadline: Instant::now() }
+    }
+
+    /// Reads until a whole head is there, and understands it.
+    pub(super) async fn read_head(&mut self, core: &Core) -> Result<Result<Inquiry, Problem>, End> {
+        self.input.drain(..self.used);
+        self.used = 0;
+        let mut is_begun = !self.input.is_empty();
+        self.deadline = Instant::now() + if is_begun { REQUEST } else { IDLE };
+        loop {
+            if is_begun {
+                match http1::parse(&self.input) {
+                    Ok(Parsed::Complete { request, length }) => {
+                        self.used = length;
+                        return Ok(Inquiry::read(&request));
+                    }
+                    Ok(Parsed::Partial) => {}
+                    Err(error) => return Ok(Err(error.into())),
+                }
+            }
+            if !is_begun && core.stage.get() != Stage::Open {
+                return Err(End::Gone);
+            }
+            core.rests(self.socket.as_raw_fd(), !is_begun);
+            let read = self.read().await;
+            core.rests(self.socket.as_raw_fd(), false);
+            match read {
+                Ok(0) => return Err(End::Gone),
+                Ok(_) if !is_begun => {
+                    is_begun = true;
+                    self.deadline = Instant::now() + REQUEST;
+                }
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::TimedOut && is_begun => return Ok(Err(late())),
+                Err(_) => return Err(End::Gone),
+            }
+        }
+    }
+
+    /// Reads until the body is whole.
+    pub(super) async fn read_body(&mut self, reader: &mut BodyReader) -> Result<Result<Vec<u8>, Problem>, End> {
+        let mut body = Vec::new();
+        loop {
+            match reader.feed(&self.input[self.used..], &mut body) {
+                Ok(fed) => {
+                    self.used += fed.consumed;
+                    if fed.done {
+                        return Ok(Ok(body));
+                    }
+                }
+                Err(error) => return Ok(Err(error.into())),
+            }
+            self.input.clear();
+            self.used = 0;
+            match self.read().await {
+                Ok(0) => return Err(End::Gone),
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => return Ok(Err(late())),
+                Err(_) => return Err(End::Gone),
+            }
+        }
+    }
+
+    /// Appends to the input what the socket has, until the deadline.
+    async fn read(&mut self) -> io::Result<usize> {
+        let mut chunk = std::mem::take(&mut self.chunk);
+        chunk.clear();
+        chunk.reserve(READ_BYTES);
+        let canceller = Canceller::new();
+        let mut read = pin!(self.socket.cancelable_read(chunk, canceller.handle()));
+        let (result, chunk) = monoio::select! {
+            done = &mut read => done,
+            () = monoio::time::sleep_until(self.deadline.into()) => {
+                canceller.cancel();
+                let (result, chunk) = read.await;
+                (result.or(Err(io::ErrorKind::TimedOut.into())), chunk)
+            }
+        };
+        if let Ok(count) = result {
+            self.input.extend_from_slice(&chunk[..count]);
+        }
+        self.chunk = chunk;
+        result
+    }
+
+    /// Writes all of it.
+    pub(super) async fn write(&mut self, bytes: Vec<u8>) -> Result<(), End> {
+        let (total, mut written) = (bytes.len(), 0);
+        let mut bytes = bytes;
+        while written < total {
+            let canceller = Canceller::new();
+            let rest = monoio::buf::IoBuf::slice(bytes, written..);
+            let mut write = pin!(self.socket.cancelable_write(rest, canceller.handle()));
+            let (result, rest) = monoio::select! {
+                done = &mut write => done,
+                () = monoio::time::sleep(WRITE) => {
+                    canceller.cancel();
+                    let (result, rest) = write.await;
+                    (result.or(Err(io::ErrorKind::TimedOut.into())), rest)
+                }
+            };
+            bytes = rest.into_inner();
+            match result {
+                Ok(0) | Err(_) => return Err(End::Gone),
+                Ok(count) => written += count,
+            }
+        }
+        Ok(())
+    }
+
+    /// Shuts the write side down and reads on for a while: closing with unread input would reset the connection, and the
+    /// reset would eat the answer.
+    pub(super) async fn close(&mut self) {
+        if self.socket.shutdown().await.is_err() {
+            return;
+        }
+        self.deadline = Instant::now() + LINGER;
+        let mut drained = 0;
+        while drained < LINGER_BYTES {
+            self.input.clear();
+            match self.read().await {
+                Ok(0) | Err(_) => return,
+                Ok(count) => drained += count,
+            }
+        }
+    }
+
+    /// The socket alone, for the audience.
+    pub(super) fn into_socket(self) -> OwnedFd {
+        // SAFETY: the runtime gives the descriptor up, and no operation on it is under way.
+        unsafe { OwnedFd::from_raw_fd(self.socket.into_raw_fd()) }
+    }
+}
+
+fn late() -> Problem {
+    Problem::timeout(format!("the request wasn't whole after {} s", REQUEST.as_secs()))
+}

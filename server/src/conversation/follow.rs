@@ -1,0 +1,107 @@
+//! Requests to follow: the answer's head and first block, and the hand-over to the audience.
+
+use std::rc::Rc;
+
+use fantail_engine::limits::TOPICS_MAX;
+use fantail_engine::protocol::http1::Method;
+use fantail_engine::protocol::problem::Problem;
+use fantail_engine::protocol::sse;
+use fantail_engine::topic::Place;
+
+use super::answer::Answered;
+use super::connection::{Connection, End};
+use super::inquiry::Inquiry;
+use super::{Next, hang_up};
+use crate::core::question::{Answer, From, Question, Refused};
+use crate::core::{Core, Stage, reader};
+
+/// Where several topics are followed on one connection.
+pub(super) const SEVERAL: &str = "/-/events";
+
+/// Answers a request to follow; the connection is over as a conversation afterwards.
+pub(super) async fn follow(
+    core: &Rc<Core>,
+    mut connection: Connection,
+    inquiry: &Inquiry,
+) -> Result<(Next, Connection), End> {
+    let is_head = inquiry.method == Method::Head;
+    let (places, from) = match wanted(inquiry) {
+        Ok(wanted) => wanted,
+        Err(problem) => return hang_up(core, connection, problem.into(), is_head).await,
+    };
+    let mut out = Vec::new();
+    sse::head(&mut out, &core.date());
+    if is_head {
+        connection.write(out).await?;
+        connection.close().await;
+        return Ok((Next::Over, connection));
+    }
+    if core.stage.get() != Stage::Open {
+        return turn_away(connection, out).await;
+    }
+    let stream = places[0].stream().to_owned();
+    match core.ask(Question::Follow { places, from }).await {
+        Answer::Follow(following) => {
+            out.extend_from_slice(&following.opening);
+            connection.write(out).await?;
+            if core.stage.get() == Stage::Ending {
+                connection.close().await;
+                return Ok((Next::Over, connection));
+            }
+            core.seat(connection.into_socket(), &stream, *following);
+            Err(End::Gone)
+        }
+        Answer::Refused(Refused::TooManyStreams) => turn_away(connection, out).await,
+        Answer::Refused(refused) => hang_up(core, connection, Answered::from(refused), false).await,
+        Answer::Written(_) | Answer::Document { .. } | Answer::Json { .. } => {
+            unreachable!("a request to follow is answered with where it begins")
+        }
+    }
+}
+
+/// The server is full or leaving: the client is told when to come back, as any status but 200 would stop it for good.
+async fn turn_away(mut connection: Connection, mut out: Vec<u8>) -> Result<(Next, Connection), End> {
+    reader::write_retry(&mut out);
+    connection.write(out).await?;
+    connection.close().await;
+    Ok((Next::Over, connection))
+}
+
+/// What is to be followed, and from where.
+fn wanted(inquiry: &Inquiry) -> Result<(Vec<Place>, From), Problem> {
+    if inquiry.method == Method::Subscribe && !inquiry.accepts_events {
+        return Err(Problem::not_acceptable("what is followed comes as text/event-stream"));
+    }
+    let place = |path: &str| Place::parse(path).map_err(|error| Problem::bad_name(error.to_string()));
+    let places = match inquiry.path == SEVERAL {
+        false if inquiry.path == "/-" || inquiry.path.starts_with("/-/") => {
+            return Err(Problem::not_found(format!("of the server's own, only {SEVERAL} can be followed")));
+        }
+        false => vec![place(&inquiry.path)?],
+        true => {
+            let topics = inquiry.query.iter().filter(|(name, _)| name == "topic");
+            let places: Vec<Place> = topics.map(|(_, path)| place(path)).collect::<Result<_, _>>()?;
+            let stream = places.first().ok_or_else(|| Problem::malformed("no topic is given"))?.stream();
+            if places.len() > TOPICS_MAX {
+                return Err(Problem::malformed(format!("more than {TOPICS_MAX} topics are given")));
+            }
+            if places.iter().any(|place| place.stream() != stream) {
+                return Err(Problem::not_implemented(
+                    "topics of several streams can't be followed on one connection yet",
+                ));
+            }
+            places
+        }
+    };
+    let names = ["last_event_id", "lastEventId", "lastEventID"];
+    let asked = names.iter().find_map(|name| inquiry.parameter(name)).filter(|cursor| !cursor.is_empty());
+    let cursor = inquiry.last_event_id.as_deref().or(asked);
+    let from = match (cursor, inquiry.parameter("from")) {
+        (Some(cursor), _) => From::Cursor(cursor.to_owned()),
+        (None, None | Some("now")) => From::Now,
+        (None, Some("earliest")) => From::Earliest,
+        (None, Some("snapshot")) => From::Snapshot,
+        (None, Some(_)) => return Err(Problem::malformed("from is one of now, earliest and snapshot")),
+    };
+    Ok((places, from))
+}

@@ -1,0 +1,253 @@
+//! Documents and collections over HTTP: what a request asks of a stream, and how its answer reads.
+//!
+//! A [`Plan`] is made of the head alone, so that a request that can't succeed is refused before its body is read.
+
+use std::hash::Hasher;
+use std::rc::Rc;
+
+use fantail_engine::document;
+use fantail_engine::json::{self, Value};
+use fantail_engine::limits::{PAGE_DEFAULT, PAGE_MAX};
+use fantail_engine::patch::Patch;
+use fantail_engine::protocol::accept::Media;
+use fantail_engine::protocol::condition::{Guard, Verdict};
+use fantail_engine::protocol::http1::Method;
+use fantail_engine::protocol::problem::Problem;
+use fantail_engine::stream::{Change, Operation};
+use fantail_engine::topic::Place;
+use siphasher::sip128::{Hasher128, SipHasher13};
+
+use super::answer::{self, ACCEPT_PATCH, Answered};
+use super::inquiry::Inquiry;
+use super::own;
+use crate::core::Core;
+use crate::core::question::{Answer, Question, WriteQuestion};
+
+const ALLOW_COLLECTION: &str = "GET, HEAD, POST, OPTIONS, SUBSCRIBE";
+const ALLOW_DOCUMENT: &str = "GET, HEAD, PUT, PATCH, DELETE, OPTIONS, SUBSCRIBE";
+const ALLOW_ANY: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, SUBSCRIBE";
+
+/// What a request comes to, once its body is there.
+pub(super) enum Plan {
+    /// It is answered as it is.
+    Answer(Answered),
+    /// It reads.
+    Read { question: Question, guard: Guard, link: String },
+    /// It writes.
+    Write(Write),
+}
+
+/// How the body of a write is understood.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Intent {
+    Create,
+    Put,
+    Patch,
+    Merge,
+    Delete,
+}
+
+/// A write whose body is to come.
+pub(super) struct Write {
+    intent: Intent,
+    place: Place,
+    guard: Guard,
+    key: Option<String>,
+}
+
+/// Makes a plan of a request's head.
+pub(super) fn plan(inquiry: &Inquiry) -> Result<Plan, Answered> {
+    if inquiry.path == "*" {
+        return Ok(Plan::Answer(Answered::empty(204).field("Allow", ALLOW_ANY)));
+    }
+    if inquiry.path == "/" {
+        return Err(
+            Problem::not_found("collections are below /, as in /messages; a page to look at them is at /-/").into()
+        );
+    }
+    if inquiry.path == "/-" || inquiry.path.starts_with("/-/") {
+        return own::answer(inquiry).map(Plan::Answer);
+    }
+    let place = Place::parse(&inquiry.path).map_err(|error| Problem::bad_name(error.to_string()))?;
+    match (inquiry.method, place.is_collection()) {
+        (Method::Get | Method::Head, _) => read(inquiry, place),
+        (Method::Options, true) => Ok(Plan::Answer(Answered::empty(204).field("Allow", ALLOW_COLLECTION))),
+        (Method::Options, false) => {
+            let answered = Answered::empty(204).field("Allow", ALLOW_DOCUMENT).field("Accept-Patch", ACCEPT_PATCH);
+            Ok(Plan::Answer(answered))
+        }
+        (Method::Post, true) | (Method::Put | Method::Patch | Method::Delete, false) => write(inquiry, place),
+        (Method::Put | Method::Patch | Method::Delete | Method::Other, true) => {
+            Err(not_allowed(inquiry, ALLOW_COLLECTION))
+        }
+        (Method::Post | Method::Other, false) => Err(not_allowed(inquiry, ALLOW_DOCUMENT)),
+        (Method::Subscribe, _) => unreachable!("what is followed has no plan"),
+    }
+}
+
+fn not_allowed(inquiry: &Inquiry, allow: &'static str) -> Answered {
+    let detail = format!("{} doesn't apply here", inquiry.method_text);
+    Answered::from(Problem::method_not_allowed(detail)).field("Allow", allow)
+}
+
+fn read(inquiry: &Inquiry, place: Place) -> Result<Plan, Answered> {
+    if inquiry.form.is_none() {
+        return Err(Problem::not_acceptable("there is application/json, and text/event-stream to follow it").into());
+    }
+    let limit = match inquiry.parameter("limit") {
+        None => PAGE_DEFAULT,
+        Some(text) => match text.parse() {
+            Ok(limit @ 1..=PAGE_MAX) => limit,
+            _ => return Err(Problem::malformed(format!("limit is a number from 1 to {PAGE_MAX}")).into()),
+        },
+    };
+    let link = format!("{}?limit={limit}", place.url());
+    let question = match (inquiry.parameter("as"), inquiry.parameter("history")) {
+        (_, Some(after)) => Question::History { place, after: after.to_owned(), limit },
+        (Some("map"), None) => Question::Map(place),
+        (Some(_), None) => return Err(Problem::malformed("the only form to ask for is as=map").into()),
+        (None, None) if place.is_collection() => {
+            Question::List { place, after: inquiry.parameter("after").map(str::to_owned), limit }
+        }
+        (None, None) => Question::Document(place),
+    };
+    Ok(Plan::Read { question, guard: inquiry.guard.clone(), link })
+}
+
+fn write(inquiry: &Inquiry, place: Place) -> Result<Plan, Answered> {
+    let intent = match (inquiry.method, inquiry.media) {
+        (Method::Delete, _) => Intent::Delete,
+        (Method::Post, None | Some(Media::Json)) => Intent::Create,
+        (Method::Put, None | Some(Media::Json)) => Intent::Put,
+        (Method::Patch, Some(Media::JsonPatch)) => Intent::Patch,
+        (Method::Patch, Some(Media::MergePatch)) => Intent::Merge,
+        (Method::Patch, _) => {
+            let problem = Problem::unsupported_media(format!("a patch is one of {ACCEPT_PATCH}"));
+            return Err(Answered::from(problem).field("Accept-Patch", ACCEPT_PATCH));
+        }
+        _ => {
+            let problem = Problem::unsupported_media("a document is application/json, in UTF-8");
+            return Err(Answered::from(problem).field("Accept-Post", "application/json"));
+        }
+    };
+    Ok(Plan::Write(Write { intent, place, guard: inquiry.guard.clone(), key: inquiry.key.clone() }))
+}
+
+impl Plan {
+    /// Does it, and says what the client is told.
+    pub(super) async fn carry_out(self, core: &Rc<Core>, body: Vec<u8>) -> Answered {
+        match self {
+            Plan::Answer(answered) => answered,
+            Plan::Read { question, guard, link } => {
+                read_answer(core.ask(question).await, &guard, &link).field("Vary", "Accept")
+            }
+            Plan::Write(write) => match write.question(body) {
+                Ok(question) => written(core.ask(question).await),
+                Err(problem) => problem.into(),
+            },
+        }
+    }
+}
+
+fn read_answer(answer: Answer, guard: &Guard, link: &str) -> Answered {
+    let (answered, tag) = match answer {
+        Answer::Document { body, position } => {
+            let tag = document::tag(&body);
+            (Answered::document(200, body, position), Some(tag))
+        }
+        Answer::Json { body, tag, position, next } => {
+            let is_history = tag.is_none();
+            let mut answered = Answered::json(200, body);
+            if let Some(tag) = &tag {
+                answered = answered.tag(tag);
+            }
+            if let Some(position) = position {
+                answered = answered.reflects(position);
+            }
+            if let Some(next) = next {
+                let name = if is_history { "history" } else { "after" };
+                let next = percent_encoding::utf8_percent_encode(&next, percent_encoding::NON_ALPHANUMERIC);
+                answered = answered.field("Link", format!("<{link}&{name}={next}>; rel=\"next\""));
+            }
+            (answered, tag)
+        }
+        Answer::Refused(refused) => {
+            // A document that isn't there has no entity tag to match (RFC 9110, section 13.1.1).
+            return match guard.judge(None) {
+                Verdict::Failed => Problem::precondition_failed("the document doesn't exist").into(),
+                Verdict::Pass | Verdict::NotModified => refused.into(),
+            };
+        }
+        Answer::Written(_) | Answer::Follow(_) => unreachable!("a read is answered with what was read"),
+    };
+    match guard.judge(tag.as_deref()) {
+        _ if tag.is_none() => answered,
+        Verdict::Pass => answered,
+        Verdict::NotModified => answered.unmodified(),
+        Verdict::Failed => Problem::precondition_failed("the entity tag is another one").into(),
+    }
+}
+
+fn written(answer: Answer) -> Answered {
+    match answer {
+        Answer::Written(outcome) => {
+            let answered = match outcome.document {
+                Some(body) => Answered::document(outcome.status, body, outcome.position),
+                None => Answered::empty(outcome.status).reflects(outcome.position),
+            };
+            match outcome.status {
+                201 => answered.field("Location", outcome.place.url()),
+                _ => answered,
+            }
+        }
+        Answer::Refused(refused) => refused.into(),
+        Answer::Document { .. } | Answer::Json { .. } | Answer::Follow(_) => {
+            unreachable!("a write is answered with its outcome")
+        }
+    }
+}
+
+impl Write {
+    fn question(self, body: Vec<u8>) -> Result<Question, Problem> {
+        let fingerprint = self.fingerprint(&body);
+        let change = match self.intent {
+            Intent::Create => {
+                let value = parse(body)?;
+                let id = match document::named(&value).map_err(|error| answer::document_problem(&error))? {
+                    Some(id) => id.to_owned(),
+                    None => uuid::Uuid::now_v7().to_string(),
+                };
+                Change::Create { value, id }
+            }
+            Intent::Put => Change::Put(parse(body)?),
+            Intent::Patch => Change::Patch(Patch::read(parse(body)?).map_err(|error| answer::patch_problem(&error))?),
+            Intent::Merge => Change::Merge(parse(body)?),
+            Intent::Delete => Change::Delete,
+        };
+        let operation = Operation { place: self.place, change, guard: self.guard, key: None };
+        Ok(Question::Write(WriteQuestion { operation, key: self.key.map(|key| (key, fingerprint)) }))
+    }
+
+    /// What must be the same in a repeat of the request.
+    fn fingerprint(&self, body: &[u8]) -> u128 {
+        let mut hasher = SipHasher13::new();
+        hasher.write_u8(self.intent as u8);
+        hasher.write(self.place.path().as_bytes());
+        hasher.write_u8(b'\n');
+        hasher.write(body);
+        hasher.finish128().as_u128()
+    }
+}
+
+fn parse(body: Vec<u8>) -> Result<Value, Problem> {
+    json::parse(body).map_err(|error| {
+        let problem = match error.is_malformed() {
+            true => Problem::malformed(error.to_string()),
+            false => Problem::unacceptable(error.to_string()),
+        };
+        match error.pointer() {
+            Some(pointer) => problem.at(pointer),
+            None => problem,
+        }
+    })
+}

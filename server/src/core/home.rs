@@ -1,0 +1,327 @@
+//! The streams whose home this core is: where questions are answered, groups are sealed, and what is durable is
+//! published.
+//!
+//! Invariant: an answer leaves when the position that it was given at is persisted, in the order of questions; so nobody
+//! is ever told what a crash could take back.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use fantail_engine::limits::STREAMS_MAX;
+use fantail_engine::log::keys;
+use fantail_engine::log::manifest::{self, Durability, State};
+use fantail_engine::stream::{Change, IdempotencyKey, Refusal, Sealed};
+use rustc_hash::FxHashMap;
+
+use super::letter::{Letter, LetterBox};
+use super::question::{Answer, Question, Refused, WriteQuestion};
+use super::resident::{Phase, Resident};
+use super::{clock, reader};
+use crate::storage::clerk::{Clerk, Done, Errand};
+use crate::storage::disk::Disk;
+use crate::storage::folder;
+use crate::storage::recovery::Recovered;
+
+/// What a home is told once, at its start.
+pub(super) struct Rules {
+    /// This core's number.
+    pub(super) core: usize,
+    /// The data folder.
+    pub(super) data: std::path::PathBuf,
+    /// When events may be shown.
+    pub(super) durability: Durability,
+    /// Bytes at which a segment is sealed.
+    pub(super) segment_bytes: u64,
+    /// Bytes of log since the last checkpoint below which none is written.
+    pub(super) checkpoint_bytes: u64,
+    /// Bytes that this core's documents may take.
+    pub(super) documents_bytes: usize,
+}
+
+/// See the module.
+pub(super) struct Home {
+    rules: Rules,
+    streams: FxHashMap<Arc<str>, Resident>,
+    /// Streams on all cores.
+    count: Arc<AtomicUsize>,
+    /// Bytes of all documents here.
+    bytes: usize,
+    /// Streams that this turn committed to.
+    touched: Vec<Arc<str>>,
+    disk: Disk,
+    clerk: Clerk,
+    boxes: Arc<[LetterBox]>,
+    written: Vec<(Arc<str>, Result<(), io::Error>)>,
+}
+
+impl Home {
+    pub(super) fn new(
+        rules: Rules,
+        recovered: Vec<Recovered>,
+        count: Arc<AtomicUsize>,
+        disk: Disk,
+        clerk: Clerk,
+        boxes: Arc<[LetterBox]>,
+    ) -> Home {
+        let mut home = Home {
+            rules,
+            streams: FxHashMap::default(),
+            count,
+            bytes: 0,
+            touched: Vec::new(),
+            disk,
+            clerk,
+            boxes,
+            written: Vec::new(),
+        };
+        for stream in recovered {
+            let resident = Resident::recovered(stream);
+            home.bytes += resident.stream.documents().bytes();
+            home.streams.insert(Arc::clone(&resident.name), resident);
+        }
+        home
+    }
+
+    /// Answers a question from a conversation on core `from`; none means that the answer comes as a letter, once the disk
+    /// has what it tells.
+    pub(super) fn ask(&mut self, from: usize, ticket: usize, question: Question) -> Option<Answer> {
+        let name = question.stream().to_owned();
+        let boxes = Arc::clone(&self.boxes);
+        let answer = match question {
+            Question::Write(write) => self.write(&name, write).map_or_else(Answer::Refused, Answer::Written),
+            Question::Follow { places, from: begin } => match self.resident(&name) {
+                Ok(resident) => {
+                    resident.listen(from, &boxes);
+                    reader::follow(resident, &places, &begin).map_or_else(Answer::Refused, Answer::Follow)
+                }
+                Err(refused) => Answer::Refused(refused),
+            },
+            read => match self.streams.get(&*name) {
+                Some(resident) => reader::read(resident, read),
+                None => reader::read(&Resident::unborn(&name, &self.rules.data), read),
+            },
+        };
+        match self.streams.get_mut(&*name) {
+            Some(resident) => resident.hold(from, ticket, answer),
+            None => Some(answer),
+        }
+    }
+
+    fn resident(&mut self, name: &str) -> Result<&mut Resident, Refused> {
+        if !self.streams.contains_key(name) {
+            // Followers of streams that nobody writes cost a little too, so they have a bound as well.
+            if self.streams.len() >= 2 * STREAMS_MAX {
+                return Err(Refused::TooManyStreams);
+            }
+            let resident = Resident::unborn(name, &self.rules.data);
+            self.streams.insert(Arc::clone(&resident.name), resident);
+        }
+        Ok(self.streams.get_mut(name).expect("inserted above"))
+    }
+
+    fn write(&mut self, name: &str, question: WriteQuestion) -> Result<fantail_engine::stream::Outcome, Refused> {
+        let WriteQuestion { mut operation, key } = question;
+        let room = self.rules.documents_bytes.saturating_sub(self.bytes);
+        let count = Arc::clone(&self.count);
+        let is_new = !self.streams.get(name).is_some_and(|resident| resident.stream.exists());
+        if is_new {
+            match operation.change {
+                Change::Create { .. } | Change::Put(_) => {}
+                Change::Patch(_) | Change::Merge(_) | Change::Delete => return Err(Refused::NotFound),
+            }
+            if manifest::folder(name).is_none() {
+                return Err(Refused::Operation(Refusal::Name(fantail_engine::topic::NameError::Long)));
+            }
+            let claimed = count
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| (count < STREAMS_MAX).then_some(count + 1));
+            claimed.map_err(|_| Refused::TooManyStreams)?;
+        }
+        let resident = self.resident(name).inspect_err(|_| release(&count, is_new))?;
+        if is_new {
+            resident.stream.begin(clock::fresh_epoch());
+            resident.secret = clock::random();
+        }
+        operation.key = key.map(|(key, fingerprint)| IdempotencyKey {
+            hash: keys::hash(&resident.secret, key.as_bytes()),
+            fingerprint,
+        });
+        let before = resident.stream.documents().bytes();
+        let outcome = resident.stream.commit(&operation, clock::unix_ms(), room);
+        let after = resident.stream.documents().bytes();
+        let name = Arc::clone(&resident.name);
+        match outcome {
+            Ok(outcome) => {
+                self.bytes = self.bytes + after - before;
+                self.touched.push(name);
+                Ok(outcome)
+            }
+            Err(refusal) => {
+                if is_new {
+                    resident.stream.retract();
+                    release(&count, true);
+                }
+                Err(Refused::Operation(refusal))
+            }
+        }
+    }
+
+    /// The end of a turn: what was committed goes to the disk, and what the disk has is published.
+    pub(super) fn turn(&mut self) {
+        let mut written = std::mem::take(&mut self.written);
+        self.disk.turn(&mut written);
+        for (name, result) in written.drain(..) {
+            self.finish(&name, result);
+        }
+        self.written = written;
+        for name in std::mem::take(&mut self.touched) {
+            self.persist(&name);
+        }
+        let mut none = Vec::new();
+        self.disk.turn(&mut none);
+        self.written.append(&mut none);
+    }
+
+    /// Whether a turn would do something at once.
+    pub(super) fn is_due(&self) -> bool {
+        !self.written.is_empty() || !self.touched.is_empty()
+    }
+
+    fn persist(&mut self, name: &Arc<str>) {
+        let resident = self.streams.get_mut(name).expect("a touched stream is here");
+        if resident.phase != Phase::Idle || resident.stream.failure().is_some() || !resident.stream.has_open_group() {
+            return;
+        }
+        let is_full =
+            |files: &crate::storage::disk::Files| resident.stream.sealed_end() - files.base >= self.rules.segment_bytes;
+        if resident.files.as_ref().is_none_or(is_full) {
+            let manifest = resident.first_manifest(self.rules.durability);
+            let errand = Errand::Open {
+                stream: Arc::clone(name),
+                folder: Arc::clone(&resident.folder),
+                manifest,
+                first: resident.stream.persisted_sequence() + 1,
+                base: resident.stream.sealed_end(),
+                sealed: resident.files.take(),
+            };
+            resident.phase = Phase::Opening;
+            self.clerk.ask(self.rules.core, errand);
+            return;
+        }
+        let sealed: Sealed = resident.stream.seal(clock::unix_ms()).expect("a group is open, and none is in flight");
+        if sealed.appended.is_new {
+            for &core in &resident.listeners {
+                let (stream, block) = (Arc::clone(name), Arc::clone(&sealed.appended.block));
+                self.boxes[core].post(Letter::Block { stream, block });
+            }
+        }
+        resident.phase = Phase::Writing;
+        let files = resident.files.as_mut().expect("checked above");
+        self.disk.write(Arc::clone(name), files, sealed);
+        if self.rules.durability == Durability::None {
+            resident.publish(&self.boxes);
+        }
+    }
+
+    /// The disk is done with a group.
+    fn finish(&mut self, name: &Arc<str>, result: Result<(), io::Error>) {
+        let resident = self.streams.get_mut(name).expect("a stream that is written is here");
+        resident.phase = Phase::Idle;
+        match result {
+            Ok(()) => {
+                if self.rules.durability != Durability::None {
+                    resident.publish(&self.boxes);
+                }
+                self.checkpoint(name);
+                self.touched.push(Arc::clone(name));
+            }
+            Err(error) => self.fail(name, &error),
+        }
+    }
+
+    /// A failed disk write is never retried in hope: whoever waits gets 503, and readers go on with what is durable.
+    fn fail(&mut self, name: &Arc<str>, error: &io::Error) {
+        let resident = self.streams.get_mut(name).expect("a stream that is written is here");
+        tracing::error!(stream = %name, %error, "the log can't be written; the stream refuses writes until restart");
+        let before = resident.stream.documents().bytes();
+        resident.fail(error.to_string(), &self.boxes);
+        self.bytes = self.bytes + resident.stream.documents().bytes() - before;
+    }
+
+    /// Starts a checkpoint if the log has outgrown the last one, and puts a written one in place once the log up to it is
+    /// durable.
+    fn checkpoint(&mut self, name: &Arc<str>) {
+        let resident = self.streams.get_mut(name).expect("a stream that is written is here");
+        if let Some(errand) = resident.next_checkpoint(self.rules.checkpoint_bytes) {
+            self.clerk.ask(self.rules.core, errand);
+        }
+    }
+
+    /// The clerk is done with an errand.
+    pub(super) fn done(&mut self, done: Done) {
+        match done {
+            Done::Opened(name, Ok(files)) => {
+                let resident = self.streams.get_mut(&name).expect("an errand's stream is here");
+                resident.opened(files, &self.boxes);
+                self.checkpoint(&name);
+                self.touched.push(name);
+            }
+            Done::Opened(name, Err(error)) => self.fail(&name, &error),
+            Done::Written(name, result) => {
+                let resident = self.streams.get_mut(&name).expect("an errand's stream is here");
+                match result {
+                    Ok(()) => resident.checkpoint_written(),
+                    Err(error) => resident.checkpoint_failed(&error),
+                }
+                self.checkpoint(&name);
+            }
+            Done::Installed(name, result) => {
+                let resident = self.streams.get_mut(&name).expect("an errand's stream is here");
+                match result {
+                    Ok(snapshot) => resident.checkpoint_installed(snapshot),
+                    Err(error) => resident.checkpoint_failed(&error),
+                }
+            }
+        }
+    }
+
+    /// Whether something committed isn't durable yet, or an errand is under way.
+    pub(super) fn is_busy(&self) -> bool {
+        self.disk.is_busy() || self.is_due() || self.streams.values().any(Resident::is_busy)
+    }
+
+    /// The server ends: every log is whole and synced, and its manifest says so if the durability doesn't.
+    pub(super) fn close(&mut self) {
+        if self.rules.durability == Durability::Sync {
+            return;
+        }
+        for resident in self.streams.values_mut() {
+            let Some(files) = &resident.files else { continue };
+            let synced = files.log.sync_all().and_then(|()| {
+                let manifest = resident.manifest(State::Clean).expect("a stream with files exists");
+                folder::write_manifest(&resident.folder, &manifest)
+            });
+            if let Err(error) = synced {
+                tracing::error!(stream = %resident.name, %error, "the log couldn't be closed; the next start opens an epoch");
+            }
+        }
+    }
+}
+
+fn release(count: &AtomicUsize, is_new: bool) {
+    if is_new {
+        count.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// What waits for its position to be durable.
+pub(super) struct Waiting {
+    pub(super) sequence: u64,
+    pub(super) from: usize,
+    pub(super) ticket: usize,
+    pub(super) answer: Answer,
+}
+
+/// Answers in the order of their questions.
+pub(super) type Queue = VecDeque<Waiting>;

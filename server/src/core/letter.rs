@@ -1,0 +1,88 @@
+//! What travels between cores: questions to a stream's home, answers, and news of its log.
+//!
+//! A queue holds at most one question per conversation and one answer per question, one letter per group that is
+//! published, and one per errand of a stream: all bounded elsewhere, so the queue needs no bound of its own.
+
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crossbeam::queue::SegQueue;
+use fantail_engine::log::block::Block;
+use fantail_engine::position::Position;
+
+use super::question::{Answer, Question};
+use crate::audience::View;
+use crate::storage::clerk::Done;
+use crate::storage::segment::Segment;
+
+/// One message to a core.
+pub(super) enum Letter {
+    /// A conversation on core `from` wants something of a stream whose home is here.
+    Question { from: usize, ticket: usize, question: Question },
+    /// The answer to a question of this core.
+    Answer { ticket: usize, answer: Answer },
+    /// This core will have listeners of a stream: everything about its log follows.
+    Watch { stream: Arc<str>, view: View },
+    /// The log has a new block.
+    Block { stream: Arc<str>, block: Arc<Block> },
+    /// The log has a new segment.
+    Segment { stream: Arc<str>, segment: Arc<Segment> },
+    /// The log may be shown up to here.
+    Published { stream: Arc<str>, position: Position },
+    /// An errand of this core is done.
+    Errand(Done),
+    /// Accept nothing more, and let the conversations come to their end.
+    Close,
+    /// No core has a conversation any more: make everything durable, see the listeners off, and end.
+    End,
+}
+
+/// A core's letter box.
+pub(super) struct LetterBox {
+    letters: SegQueue<Letter>,
+    eventfd: OwnedFd,
+    /// Whether the eventfd was rung since the core last looked.
+    is_rung: AtomicBool,
+}
+
+impl LetterBox {
+    pub(super) fn new() -> io::Result<LetterBox> {
+        // SAFETY: a plain system call.
+        let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the descriptor is new and ours.
+        let eventfd = unsafe { OwnedFd::from_raw_fd(fd) };
+        Ok(LetterBox { letters: SegQueue::new(), eventfd, is_rung: AtomicBool::new(false) })
+    }
+
+    /// What the rings of the core ring as well.
+    pub(super) fn eventfd(&self) -> RawFd {
+        self.eventfd.as_raw_fd()
+    }
+
+    pub(super) fn post(&self, letter: Letter) {
+        self.letters.push(letter);
+        if !self.is_rung.swap(true, Ordering::AcqRel) {
+            let one = 1u64.to_ne_bytes();
+            // SAFETY: eight bytes that live through the call. It fails only if the counter is full: then it is rung.
+            unsafe { libc::write(self.eventfd.as_raw_fd(), one.as_ptr().cast(), one.len()) };
+        }
+    }
+
+    /// From now on, a letter rings again.
+    pub(super) fn rearm(&self) {
+        self.is_rung.store(false, Ordering::Release);
+    }
+
+    pub(super) fn take(&self) -> Option<Letter> {
+        self.letters.pop()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.letters.is_empty()
+    }
+}

@@ -1,0 +1,97 @@
+//! What a conversation asks a stream's home, and what it is told once that is durable.
+
+use fantail_engine::document::Body;
+use fantail_engine::position::Position;
+use fantail_engine::stream::{Operation, Outcome, Refusal};
+use fantail_engine::topic::Place;
+
+use crate::audience::{Filter, Start};
+
+/// What a conversation wants of a stream.
+pub(crate) enum Question {
+    /// Change a document.
+    Write(WriteQuestion),
+    /// One document.
+    Document(Place),
+    /// A page of a collection.
+    List { place: Place, after: Option<String>, limit: usize },
+    /// The map form of what the place names.
+    Map(Place),
+    /// Events after a position.
+    History { place: Place, after: String, limit: usize },
+    /// Where a follower of these places begins; all are of one stream.
+    Follow { places: Vec<Place>, from: From },
+}
+
+/// An operation whose idempotency key is still as the client sent it: only the home knows the stream's secret.
+pub(crate) struct WriteQuestion {
+    pub(crate) operation: Operation,
+    pub(crate) key: Option<(String, u128)>,
+}
+
+/// Where a follower wants to begin.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum From {
+    /// After this cursor, as the client sent it.
+    Cursor(String),
+    /// With the next event.
+    Now,
+    /// With the oldest event.
+    Earliest,
+    /// With the whole value.
+    Snapshot,
+}
+
+impl Question {
+    /// The stream that it is about.
+    pub(crate) fn stream(&self) -> &str {
+        match self {
+            Question::Write(write) => write.operation.place.stream(),
+            Question::Document(place)
+            | Question::List { place, .. }
+            | Question::Map(place)
+            | Question::History { place, .. } => place.stream(),
+            Question::Follow { places, .. } => places[0].stream(),
+        }
+    }
+}
+
+/// What a home says. Whatever was asked, the answer is about durable state.
+pub(crate) enum Answer {
+    Written(Outcome),
+    Document {
+        body: Body,
+        position: Position,
+    },
+    /// JSON of a list, a map or a page of history.
+    Json {
+        body: Vec<u8>,
+        tag: Option<String>,
+        position: Option<Position>,
+        next: Option<String>,
+    },
+    Follow(Box<Following>),
+    Refused(Refused),
+}
+
+/// How a follower begins: what the conversation writes before it hands the connection over.
+pub(crate) struct Following {
+    pub(crate) filter: Filter,
+    pub(crate) start: Start,
+    /// The first block, after the head.
+    pub(crate) opening: Vec<u8>,
+}
+
+/// Why a question has no answer.
+pub(crate) enum Refused {
+    /// The operation can't be done.
+    Operation(Refusal),
+    /// There is no such document.
+    NotFound,
+    /// The value is larger than one answer may be.
+    MapTooLarge,
+    /// There are as many streams as there may be.
+    TooManyStreams,
+    /// The log can't be read.
+    Unreadable(std::io::Error),
+}

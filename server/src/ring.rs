@@ -1,0 +1,96 @@
+//! An io_uring of ours: entries go in by the batch, completions come out when the owner enters.
+//!
+//! Completions run only inside an enter (`DEFER_TASKRUN`), so nothing happens behind the owner's back; the eventfd says
+//! when an enter is due.
+
+use std::io;
+use std::os::fd::RawFd;
+
+use io_uring::{IoUring, Submitter, cqueue, squeue};
+
+/// A ring with one owner.
+pub struct Ring {
+    ring: IoUring,
+    entries: u32,
+    /// Entries pushed since the last enter.
+    pushed: u32,
+}
+
+impl Ring {
+    /// Opens a ring of `entries`, whose completions wake `eventfd`.
+    ///
+    /// # Errors
+    /// What the kernel says: ENOSYS or EPERM without io_uring, ENOMEM under a small memlock, EINVAL before Linux 6.1.
+    pub fn open(entries: u32, completions: u32, eventfd: RawFd) -> io::Result<Ring> {
+        let ring = IoUring::builder()
+            .setup_single_issuer()
+            .setup_defer_taskrun()
+            .setup_taskrun_flag()
+            .setup_submit_all()
+            .setup_cqsize(completions)
+            .build(entries)?;
+        ring.submitter().register_eventfd(eventfd)?;
+        Ok(Ring { ring, entries, pushed: 0 })
+    }
+
+    /// For registrations.
+    #[must_use]
+    pub fn submitter(&self) -> Submitter<'_> {
+        self.ring.submitter()
+    }
+
+    /// Whether `count` more entries go in without an enter: linked entries must go in together.
+    #[must_use]
+    pub fn has_room(&self, count: u32) -> bool {
+        self.pushed + count <= self.entries
+    }
+
+    /// Adds an entry to the batch; a full batch is entered first.
+    ///
+    /// # Safety
+    /// What the entry points to must stay valid until the kernel is done with it.
+    pub unsafe fn push(&mut self, entry: &squeue::Entry) {
+        if !self.has_room(1) {
+            self.enter();
+        }
+        // SAFETY: the caller's promise.
+        unsafe { self.ring.submission().push(entry) }.expect("an enter empties the submission queue");
+        self.pushed += 1;
+    }
+
+    /// Runs what was pushed, and the completions' work that the kernel put off until an enter.
+    ///
+    /// # Panics
+    /// If the kernel refuses the ring itself: a fault of ours.
+    pub fn enter(&mut self) {
+        const GETEVENTS: u32 = 1;
+        loop {
+            // SAFETY: the flags take no argument.
+            let entered = unsafe { self.ring.submitter().enter::<libc::sigset_t>(self.pushed, 0, GETEVENTS, None) };
+            match entered {
+                Ok(submitted) => self.pushed -= submitted as u32,
+                Err(error) => match error.raw_os_error() {
+                    Some(libc::EINTR | libc::EAGAIN | libc::EBUSY) => {}
+                    _ => panic!("a ring of ours is broken: {error}"),
+                },
+            }
+            if self.pushed == 0 {
+                return;
+            }
+        }
+    }
+
+    /// Whether an enter has something to do, or completions wait.
+    pub fn is_woken(&mut self) -> bool {
+        if self.pushed > 0 || !self.ring.completion().is_empty() {
+            return true;
+        }
+        let queue = self.ring.submission();
+        queue.taskrun() || queue.cq_overflow()
+    }
+
+    /// The completions that are there.
+    pub fn completions(&mut self) -> impl Iterator<Item = cqueue::Entry> {
+        self.ring.completion()
+    }
+}

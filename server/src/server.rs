@@ -1,0 +1,231 @@
+//! The process: what is done before the cores run, and in which order they stop.
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use std::{io, mem, thread};
+
+use anyhow::Context;
+use fantail_engine::log::manifest::Durability;
+use monoio::{FusionDriver, RuntimeBuilder};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use crate::conversation::accept;
+use crate::core::{Core, Cores, Settings};
+use crate::storage::clerk::Clerk;
+use crate::storage::folder::DataFolder;
+use crate::storage::recovery::{self, Recovered};
+
+/// How long conversations may take to end once the server was asked to stop.
+const FAREWELL: Duration = Duration::from_secs(10);
+/// Slots that user data can name.
+const TIER_SLOTS_MAX: u64 = 1 << 20;
+
+/// How a server is to run.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Address and port; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// The data folder.
+    pub data: PathBuf,
+    /// Threads; none means one per CPU that the process may use.
+    pub cores: Option<usize>,
+    /// When changes are answered and shown.
+    pub durability: Durability,
+    /// Bytes that all documents may take.
+    pub documents_bytes: usize,
+    /// Bytes at which a segment is full.
+    pub segment_bytes: u64,
+    /// Bytes of log between checkpoints, at least.
+    pub checkpoint_bytes: u64,
+}
+
+/// The kernel refuses a ring.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the kernel refuses io_uring ({0}): Linux 6.1 is the oldest that serves; a container's seccomp profile must allow \
+     io_uring_setup, io_uring_enter and io_uring_register, and kernel.io_uring_disabled must be 0"
+)]
+pub struct RingRefused(io::Error);
+
+/// A server that runs.
+pub struct Server {
+    address: SocketAddr,
+    folder: DataFolder,
+    cores: Arc<Cores>,
+    /// Cores that still have conversations.
+    open: Arc<AtomicUsize>,
+    threads: Vec<JoinHandle<()>>,
+    clerk: JoinHandle<()>,
+    signals: Signals,
+}
+
+/// Starts a server: it accepts connections when this returns.
+///
+/// # Errors
+/// What stands in the way: the data folder, the address, the kernel.
+pub fn start(options: &Options) -> anyhow::Result<Server> {
+    let folder = DataFolder::open(&options.data)?;
+    let descriptors = raise_descriptor_limit().context("the limit of descriptors can't be read")?;
+    let cpus = usable_cpus().context("the CPUs of this process can't be read")?;
+    let count = options.cores.unwrap_or(cpus.len());
+    let recovered = recovery::recover(folder.path(), options.durability)?;
+
+    let settings = Settings {
+        data: folder.path().to_path_buf(),
+        durability: options.durability,
+        segment_bytes: options.segment_bytes,
+        checkpoint_bytes: options.checkpoint_bytes,
+        documents_bytes: options.documents_bytes,
+        tier_slots: descriptors.min(TIER_SLOTS_MAX) as u32,
+        // The other half is for segments and whatever else is open.
+        conversations_max: (descriptors as usize / 2 / count).max(1),
+    };
+    let cores = Arc::new(Cores::new(settings, count, recovered.len())?);
+    let (clerk, clerk_thread) = Clerk::start(cores.report())?;
+    let first = accept::listen(options.listen).with_context(|| format!("{} can't be listened on", options.listen))?;
+    let address = first.local_addr()?;
+    let mut listeners = vec![first];
+    for _ in 1..count {
+        listeners.push(accept::listen(address)?);
+    }
+
+    let mut streams: Vec<Vec<Recovered>> = (0..count).map(|_| Vec::new()).collect();
+    for stream in recovered {
+        streams[cores.home(&stream.name)].push(stream);
+    }
+    let signals = Signals::new([SIGTERM, SIGINT]).context("signals can't be received")?;
+    let open = Arc::new(AtomicUsize::new(count));
+    let (report, reports) = mpsc::channel();
+    let mut threads = Vec::new();
+    for (number, (listener, streams)) in listeners.into_iter().zip(streams).enumerate() {
+        let (cores, open, clerk) = (Arc::clone(&cores), Arc::clone(&open), clerk.clone());
+        let (report, cpu) = (report.clone(), cpus[number % cpus.len()]);
+        let run = move || run_core(cores, number, cpu, streams, clerk, listener, &open, &report);
+        threads.push(thread::Builder::new().name(format!("core-{number}")).spawn(run)?);
+    }
+    for _ in 0..count {
+        reports.recv().context("a core ended before it began")??;
+    }
+    tracing::info!(%address, cores = count, data = %folder.path().display(), pid = std::process::id(), "started");
+    Ok(Server { address, folder, cores, open, threads, clerk: clerk_thread, signals })
+}
+
+impl Server {
+    /// What it listens on.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Where its data is.
+    #[must_use]
+    pub fn data(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Runs until SIGTERM or Ctrl-C, then stops: no more connections; what is asked is answered; what was answered is
+    /// durable; followers are told when to come back.
+    ///
+    /// # Errors
+    /// If a thread has failed.
+    pub fn wait(mut self) -> anyhow::Result<()> {
+        let signal = self.signals.forever().next();
+        tracing::info!(signal, "stopping");
+        self.cores.close();
+        let deadline = Instant::now() + FAREWELL;
+        while self.open.load(Ordering::Acquire) > 0 && Instant::now() < deadline {
+            thread::park_timeout(Duration::from_millis(5));
+        }
+        self.cores.end();
+        for thread in self.threads {
+            thread.join().map_err(|_| anyhow::anyhow!("a core has failed"))?;
+        }
+        self.clerk.join().map_err(|_| anyhow::anyhow!("the clerk has failed"))?;
+        tracing::info!("stopped");
+        Ok(())
+    }
+}
+
+#[expect(clippy::too_many_arguments, reason = "what one thread is given once, at its start")]
+fn run_core(
+    cores: Arc<Cores>,
+    number: usize,
+    cpu: usize,
+    streams: Vec<Recovered>,
+    clerk: Clerk,
+    listener: TcpListener,
+    open: &AtomicUsize,
+    report: &mpsc::Sender<anyhow::Result<()>>,
+) {
+    if let Err(error) = pin(cpu) {
+        tracing::warn!(cpu, %error, "core {number} isn't pinned");
+    }
+    let begun =
+        RuntimeBuilder::<FusionDriver>::new().enable_timer().build().map_err(RingRefused).and_then(|runtime| {
+            Core::new(cores, number, streams, clerk).map(|core| (runtime, core)).map_err(RingRefused)
+        });
+    let (mut runtime, core) = match begun {
+        Ok(begun) => begun,
+        Err(refused) => {
+            // Whoever waits for the report is there until all cores have reported.
+            drop(report.send(Err(refused.into())));
+            return;
+        }
+    };
+    runtime.block_on(async {
+        let begun = monoio::net::TcpListener::from_std(listener).context("the listener can't be used");
+        let listener = match begun {
+            Ok(listener) => listener,
+            Err(error) => return drop(report.send(Err(error))),
+        };
+        monoio::spawn(accept::accept(core.clone(), listener));
+        drop(report.send(Ok(())));
+        if let Err(error) = core.run(open).await {
+            panic!("core {number} can't go on: {error}");
+        }
+    });
+}
+
+/// The soft limit of descriptors, raised to the hard one.
+fn raise_descriptor_limit() -> io::Result<u64> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the kernel fills a struct of the right type.
+    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    limit.rlim_cur = limit.rlim_max;
+    // SAFETY: the struct lives through the call.
+    if unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(limit.rlim_cur)
+}
+
+/// The CPUs that this process may run on.
+fn usable_cpus() -> io::Result<Vec<usize>> {
+    // SAFETY: a set of bits, for which zero is a value.
+    let mut set: libc::cpu_set_t = unsafe { mem::zeroed() };
+    // SAFETY: the kernel fills a struct of the size that it is told.
+    if unsafe { libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), &raw mut set) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: each number is within the set.
+    Ok((0..libc::CPU_SETSIZE as usize).filter(|cpu| unsafe { libc::CPU_ISSET(*cpu, &set) }).collect())
+}
+
+fn pin(cpu: usize) -> io::Result<()> {
+    // SAFETY: a set of bits, for which zero is a value.
+    let mut set: libc::cpu_set_t = unsafe { mem::zeroed() };
+    // SAFETY: the number came from such a set.
+    unsafe { libc::CPU_SET(cpu, &mut set) };
+    // SAFETY: the struct lives through the call.
+    match unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}

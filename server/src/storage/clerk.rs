@@ -1,0 +1,199 @@
+//! The one thread that does what may take long: opening, renaming and syncing files, and writing checkpoints.
+//!
+//! Cores send it errands and get a letter when they are done. A stream has at most one errand of each kind under way, so
+//! the queue is bounded by the number of streams.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use crossbeam::channel::{Receiver, Sender, unbounded};
+use fantail_engine::document::Body;
+use fantail_engine::log::checkpoint;
+use fantail_engine::log::index::{self, Entry};
+use fantail_engine::log::manifest::Manifest;
+use fantail_engine::log::segment::{self, Kind};
+use fantail_engine::position::Position;
+
+use super::disk::Files;
+use super::folder;
+use super::snapshot::{Snapshot, SnapshotError};
+
+/// A collection as a checkpoint takes it: path, sequence of its last change, documents by id.
+pub type Copied = (Box<str>, u64, Vec<(Box<str>, Body)>);
+
+/// What a core wants done.
+pub enum Errand {
+    /// Begin a segment; for a new stream its folder and manifest too.
+    Open {
+        /// The stream.
+        stream: Arc<str>,
+        /// Its folder.
+        folder: Arc<Path>,
+        /// The manifest of a stream that has no folder yet.
+        manifest: Option<Manifest>,
+        /// Sequence of the segment's first event.
+        first: u64,
+        /// Offset of its first byte in the log.
+        base: u64,
+        /// The segment before it, to be sealed.
+        sealed: Option<Files>,
+    },
+    /// Write a stream's whole value; it is not in place yet.
+    Checkpoint {
+        /// The stream.
+        stream: Arc<str>,
+        /// Its folder.
+        folder: Arc<Path>,
+        /// What the value reflects.
+        position: Position,
+        /// The value.
+        collections: Vec<Copied>,
+    },
+    /// Put a written checkpoint in place: the log up to it is durable now, or is made so.
+    Install {
+        /// The stream.
+        stream: Arc<str>,
+        /// Its folder.
+        folder: Arc<Path>,
+        /// Sequence of the checkpoint.
+        sequence: u64,
+        /// The newest segment, to be synced first.
+        log: File,
+    },
+}
+
+/// What came of an errand.
+pub enum Done {
+    /// The segment is there, in a folder that is durable.
+    Opened(Arc<str>, io::Result<Files>),
+    /// The checkpoint is written.
+    Written(Arc<str>, io::Result<()>),
+    /// The checkpoint is in place.
+    Installed(Arc<str>, Result<Snapshot, SnapshotError>),
+}
+
+/// The thread's address.
+#[derive(Clone)]
+pub struct Clerk {
+    errands: Sender<(usize, Errand)>,
+}
+
+impl Clerk {
+    /// Starts the thread; `report` is called on it with the core that asked and what came of the errand. It ends when the
+    /// last clone of the clerk is dropped.
+    ///
+    /// # Errors
+    /// If the system refuses a thread.
+    pub fn start(report: impl Fn(usize, Done) + Send + 'static) -> io::Result<(Clerk, JoinHandle<()>)> {
+        let (errands, inbox): (_, Receiver<(usize, Errand)>) = unbounded();
+        let thread = std::thread::Builder::new().name("clerk".into()).spawn(move || {
+            for (core, errand) in inbox {
+                report(core, errand.run());
+            }
+        })?;
+        Ok((Clerk { errands }, thread))
+    }
+
+    /// Asks for something to be done; the answer comes as a letter to `core`.
+    ///
+    /// # Panics
+    /// If the thread is gone: it outlives the cores.
+    pub fn ask(&self, core: usize, errand: Errand) {
+        self.errands.send((core, errand)).expect("the clerk outlives the cores");
+    }
+}
+
+impl Errand {
+    fn run(self) -> Done {
+        match self {
+            Errand::Open { stream, folder, manifest, first, base, sealed } => {
+                let opened = seal(sealed).and_then(|()| open(&folder, manifest.as_ref(), first, base));
+                Done::Opened(stream, opened)
+            }
+            Errand::Checkpoint { stream, folder, position, collections } => {
+                Done::Written(stream, write_checkpoint(&folder, position, &collections))
+            }
+            Errand::Install { stream, folder, sequence, log } => {
+                Done::Installed(stream, install(&folder, sequence, &log))
+            }
+        }
+    }
+}
+
+/// Makes a full segment durable and adds the postings to its index.
+fn seal(files: Option<Files>) -> io::Result<()> {
+    let Some(Files { log, mut index, .. }) = files else { return Ok(()) };
+    log.sync_all()?;
+    seal_index(&mut index)
+}
+
+/// Adds the postings to an index whose segment is full.
+///
+/// # Errors
+/// What the system says.
+pub fn seal_index(file: &mut File) -> io::Result<()> {
+    use std::os::unix::fs::FileExt;
+    let mut bytes = vec![0; file.metadata()?.len() as usize];
+    file.read_exact_at(&mut bytes, 0)?;
+    let entries: Vec<Entry> = bytes.as_chunks::<{ Entry::BYTES }>().0.iter().map(Entry::decode).collect();
+    file.write_all_at(&index::seal(&entries), bytes.len() as u64)?;
+    file.sync_all()
+}
+
+/// Creates or opens the files of a segment that begins with the event `first`.
+///
+/// # Errors
+/// What the system says.
+pub fn open(folder: &Path, manifest: Option<&Manifest>, first: u64, base: u64) -> io::Result<Files> {
+    if let Some(manifest) = manifest {
+        fs::create_dir_all(folder)?;
+        folder::write_manifest(folder, manifest)?;
+        folder::sync(folder.parent().expect("a stream's folder lies in the data folder"))?;
+    }
+    let file = |kind| {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).open(folder.join(segment::name(first, kind)))
+    };
+    let (log, index, keys) = (file(Kind::Log)?, file(Kind::Index)?, file(Kind::Keys)?);
+    folder::sync(folder)?;
+    let (index_bytes, keys_bytes) = (index.metadata()?.len(), keys.metadata()?.len());
+    Ok(Files { first, base, log, index, keys, index_bytes, keys_bytes })
+}
+
+fn unfinished(folder: &Path, sequence: u64) -> PathBuf {
+    folder.join(format!("{}.unfinished", segment::name(sequence, Kind::Checkpoint)))
+}
+
+fn write_checkpoint(folder: &Path, position: Position, collections: &[Copied]) -> io::Result<()> {
+    let mut file = BufWriter::new(File::create(unfinished(folder, position.sequence))?);
+    let collections = collections
+        .iter()
+        .map(|(path, changed, documents)| (&**path, *changed, documents.iter().map(|(id, body)| (&**id, &**body))));
+    checkpoint::encode(position, collections, &mut |bytes: &[u8]| file.write_all(bytes))?;
+    file.into_inner().map_err(|error| error.into_error())?.sync_all()
+}
+
+/// The newest checkpoint and the one before it stay: a damaged one is passed over at the next start.
+fn install(folder: &Path, sequence: u64, log: &File) -> Result<Snapshot, SnapshotError> {
+    log.sync_all()?;
+    let path = folder.join(segment::name(sequence, Kind::Checkpoint));
+    fs::rename(unfinished(folder, sequence), &path)?;
+    folder::sync(folder)?;
+    let snapshot = Snapshot::open(&path)?;
+    let mut sequences = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let name = entry?.file_name();
+        if let Some((sequence, Kind::Checkpoint)) = name.to_str().and_then(segment::parse_name) {
+            sequences.push(sequence);
+        }
+    }
+    sequences.sort_unstable();
+    sequences.truncate(sequences.len().saturating_sub(2));
+    for old in sequences {
+        fs::remove_file(folder.join(segment::name(old, Kind::Checkpoint)))?;
+    }
+    Ok(snapshot)
+}

@@ -1,0 +1,171 @@
+//! Writes groups: for each stream one write and one fdatasync in flight, for all streams of a core on one ring.
+//!
+//! ```text
+//! keys:   write -> fdatasync ─┐ only in groups that have keys: they are durable before the group
+//! log:                        └> write -> fdatasync
+//! index:  write                  holds no truth, so nobody waits for its sync
+//! ```
+//!
+//! A short or failed write severs the chain; nothing is tried again.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+use std::sync::Arc;
+
+use fantail_engine::log::manifest::Durability;
+use fantail_engine::stream::Sealed;
+use io_uring::{opcode, squeue, types};
+use slab::Slab;
+
+use crate::ring::Ring;
+
+/// Entries of the ring: a group needs at most five.
+const ENTRIES: u32 = 256;
+const ENTRIES_OF_A_GROUP: u32 = 5;
+
+/// The open files of a stream's newest segment.
+pub struct Files {
+    /// Sequence of the segment's first event.
+    pub first: u64,
+    /// Offset of the segment's first byte in the log.
+    pub base: u64,
+    /// The segment.
+    pub log: File,
+    /// Its index.
+    pub index: File,
+    /// Its idempotency keys.
+    pub keys: File,
+    /// Bytes of the index.
+    pub index_bytes: u64,
+    /// Bytes of the keys.
+    pub keys_bytes: u64,
+}
+
+/// A group that the kernel works on: it holds what the entries point to.
+struct Job {
+    stream: Arc<str>,
+    sealed: Sealed,
+    index: Vec<u8>,
+    outstanding: u8,
+    failure: Option<io::Error>,
+}
+
+/// What an entry of the ring did; the low bits of its user data.
+#[derive(Clone, Copy)]
+enum Step {
+    Keys = 0,
+    Log = 1,
+    Index = 2,
+    Sync = 3,
+}
+
+/// A core's writes.
+pub struct Disk {
+    ring: Ring,
+    jobs: Slab<Job>,
+    durability: Durability,
+}
+
+impl Disk {
+    /// A disk whose completions wake `eventfd`.
+    ///
+    /// # Errors
+    /// As [`Ring::open`].
+    pub fn new(durability: Durability, eventfd: RawFd) -> io::Result<Disk> {
+        Ok(Disk { ring: Ring::open(ENTRIES, 2 * ENTRIES, eventfd)?, jobs: Slab::new(), durability })
+    }
+
+    /// Begins to write a group to the end of the stream's files. At most one per stream is in flight.
+    pub fn write(&mut self, stream: Arc<str>, files: &mut Files, sealed: Sealed) {
+        if !self.ring.has_room(ENTRIES_OF_A_GROUP) {
+            self.ring.enter();
+        }
+        let index = sealed.index_entries(files.base);
+        let offset = sealed.appended.start - files.base;
+        let entry = self.jobs.vacant_entry();
+        let id = entry.key() as u64;
+        let job = entry.insert(Job { stream, sealed, index, outstanding: 0, failure: None });
+        let is_synced = self.durability == Durability::Sync;
+
+        let mut chain = Vec::with_capacity(ENTRIES_OF_A_GROUP as usize);
+        if !job.sealed.keys.is_empty() {
+            chain.push(write(&files.keys, &job.sealed.keys, files.keys_bytes, id, Step::Keys));
+            files.keys_bytes += job.sealed.keys.len() as u64;
+            if is_synced {
+                chain.push(sync(&files.keys, id));
+            }
+        }
+        chain.push(write(&files.log, job.sealed.appended.bytes(), offset, id, Step::Log));
+        if is_synced {
+            chain.push(sync(&files.log, id));
+        }
+        let last = chain.pop().expect("a group is written");
+        let mut chain: Vec<_> = chain.into_iter().map(|entry| entry.flags(squeue::Flags::IO_LINK)).collect();
+        chain.push(last);
+        chain.push(write(&files.index, &job.index, files.index_bytes, id, Step::Index));
+        files.index_bytes += job.index.len() as u64;
+        job.outstanding = chain.len() as u8;
+        for entry in &chain {
+            // SAFETY: the job holds the bytes until all its completions are there, and the stream keeps its files open
+            // while a group of it is in flight.
+            unsafe { self.ring.push(entry) };
+        }
+    }
+
+    /// Submits what was begun, and hands out the streams whose group is done, with what failed.
+    pub fn turn(&mut self, done: &mut Vec<(Arc<str>, Result<(), io::Error>)>) {
+        if !self.ring.is_woken() {
+            return;
+        }
+        self.ring.enter();
+        for entry in self.ring.completions() {
+            let id = (entry.user_data() >> 2) as usize;
+            let job = &mut self.jobs[id];
+            let expected = match entry.user_data() & 3 {
+                step if step == Step::Keys as u64 => job.sealed.keys.len(),
+                step if step == Step::Log as u64 => job.sealed.appended.length,
+                step if step == Step::Index as u64 => job.index.len(),
+                _ => 0,
+            };
+            let result = match usize::try_from(entry.result()) {
+                Err(_) => Err(io::Error::from_raw_os_error(-entry.result())),
+                Ok(count) if count < expected => Err(io::ErrorKind::WriteZero.into()),
+                Ok(_) => Ok(()),
+            };
+            if let Err(error) = result {
+                // The cause is the first one; the rest of the chain is only cancelled.
+                let is_cause = job.failure.as_ref().is_none_or(|known| known.raw_os_error() == Some(libc::ECANCELED));
+                if is_cause {
+                    job.failure = Some(error);
+                }
+            }
+            job.outstanding -= 1;
+            if job.outstanding == 0 {
+                let job = self.jobs.remove(id);
+                done.push((job.stream, job.failure.map_or(Ok(()), Err)));
+            }
+        }
+    }
+
+    /// Whether a group is in flight.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        !self.jobs.is_empty()
+    }
+}
+
+fn write(file: &File, bytes: &[u8], offset: u64, id: u64, step: Step) -> squeue::Entry {
+    let length = u32::try_from(bytes.len()).expect("groups are smaller than 4 GiB");
+    opcode::Write::new(types::Fd(file.as_raw_fd()), bytes.as_ptr(), length)
+        .offset(offset)
+        .build()
+        .user_data(id << 2 | step as u64)
+}
+
+fn sync(file: &File, id: u64) -> squeue::Entry {
+    opcode::Fsync::new(types::Fd(file.as_raw_fd()))
+        .flags(types::FsyncFlags::DATASYNC)
+        .build()
+        .user_data(id << 2 | Step::Sync as u64)
+}

@@ -1,0 +1,305 @@
+//! What a start finds on disk: for each stream its newest checkpoint, and the log after it.
+//!
+//! Whole groups are kept. A torn tail is cut, under a new epoch; damage before whole groups stops the stream's writes and
+//! is named. What is kept is synced before anything is served.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use fantail_engine::document::{self, Documents};
+use fantail_engine::log::index::Entry;
+use fantail_engine::log::keys::{self, Keys};
+use fantail_engine::log::manifest::{Durability, Manifest, ManifestError, State};
+use fantail_engine::log::segment::{self, Kind, Verdict};
+use fantail_engine::stream::Origin;
+use memmap2::Mmap;
+
+use super::clerk;
+use super::disk::Files;
+use super::folder;
+use super::segment::Segment;
+use super::snapshot::Snapshot;
+use crate::core::clock;
+
+/// A stream as it is on disk.
+pub struct Recovered {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its folder.
+    pub folder: Arc<Path>,
+    /// What the engine goes on from.
+    pub origin: Origin,
+    /// Key of the hashes of idempotency keys.
+    pub secret: [u8; 16],
+    /// All segments.
+    pub segments: Vec<Arc<Segment>>,
+    /// The newest checkpoint that is whole.
+    pub snapshot: Option<Arc<Snapshot>>,
+    /// The newest segment's files; none if the next write begins a new one.
+    pub files: Option<Files>,
+    /// Offset in the log up to which the checkpoint reaches.
+    pub checkpointed: u64,
+}
+
+/// Why a data folder can't be served.
+#[derive(Debug, thiserror::Error)]
+pub enum RecoveryError {
+    /// The system refuses.
+    #[error("{}: {error}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// A manifest that can't be believed, or is of a newer version.
+    #[error("{}: {error}", path.display())]
+    Manifest {
+        /// The stream's folder.
+        path: PathBuf,
+        /// What is wrong with it.
+        error: ManifestError,
+    },
+    /// A segment is missing.
+    #[error("{}: the log has no segment that begins with event {expected}", path.display())]
+    Gap {
+        /// The stream's folder.
+        path: PathBuf,
+        /// The first event that is missing.
+        expected: u64,
+    },
+}
+
+/// Recovers all streams of a data folder.
+///
+/// # Errors
+/// If something can't be read or repaired; nothing is served then.
+pub fn recover(data: &Path, durability: Durability) -> Result<Vec<Recovered>, RecoveryError> {
+    let io = |path: &Path| {
+        let path = path.to_path_buf();
+        move |error| RecoveryError::Io { path, error }
+    };
+    let mut streams = Vec::new();
+    for entry in fs::read_dir(data).map_err(io(data))? {
+        let path = entry.map_err(io(data))?.path();
+        if !path.is_dir() {
+            continue;
+        }
+        match folder::read_manifest(&path).map_err(io(&path))? {
+            Some(bytes) => {
+                let manifest =
+                    Manifest::decode(&bytes).map_err(|error| RecoveryError::Manifest { path: path.clone(), error })?;
+                streams.push(recover_stream(&path, manifest, durability)?);
+            }
+            // Its first group was never written: nobody was told that it exists.
+            None => tracing::warn!(folder = %path.display(), "a folder without a manifest is passed over"),
+        }
+    }
+    Ok(streams)
+}
+
+fn recover_stream(path: &Path, mut manifest: Manifest, durability: Durability) -> Result<Recovered, RecoveryError> {
+    let io = |error| RecoveryError::Io { path: path.to_path_buf(), error };
+    let folder: Arc<Path> = path.into();
+    let listing = list(path).map_err(io)?;
+    let (snapshot, mut documents) = newest_checkpoint(path, &listing.checkpoints);
+    let covered = snapshot.as_ref().map_or(0, |snapshot| snapshot.checkpoint.position.sequence);
+
+    let (mut segments, mut base) = (Vec::new(), 0);
+    let (mut last, mut checkpointed, mut failure) = (0, 0, None);
+    let (mut keys, mut newest, mut is_cut) = (Keys::default(), None, false);
+    for (index, &first) in listing.segments.iter().enumerate() {
+        if index > 0 && first != last + 1 {
+            return Err(RecoveryError::Gap { path: path.to_path_buf(), expected: last + 1 });
+        }
+        let next = listing.segments.get(index + 1).copied();
+        let file = path.join(segment::name(first, Kind::Log));
+        let length = fs::metadata(&file).map_err(io)?.len();
+        segments.push(Arc::new(Segment::new(Arc::clone(&folder), first, base)));
+        let mut kept_bytes = length;
+        match next {
+            // The checkpoint has all of it; it is read when somebody wants its history.
+            Some(next) if next <= covered + 1 => last = next - 1,
+            _ => {
+                let bytes = map(&file).map_err(io)?;
+                let recovered =
+                    segment::recover(bytes.as_deref().unwrap_or_default(), first, &manifest.epochs, |frame| {
+                        let sequence = frame.position.sequence;
+                        if sequence > covered {
+                            documents.fold(frame.data, sequence).ok()?;
+                        }
+                        Some(document::touched(frame.data))
+                    });
+                last = recovered.last.map_or(first - 1, |last| last.sequence);
+                if first <= covered + 1 {
+                    let before = recovered.entries.get((covered + 1 - first) as usize);
+                    checkpointed = base + before.map_or(recovered.kept_bytes, |entry| u64::from(entry.offset));
+                }
+                let verdict = if next.is_some() { recovered.verdict.sealed() } else { recovered.verdict };
+                match verdict {
+                    Verdict::Whole => {}
+                    Verdict::Cut(loss) => {
+                        tracing::warn!(
+                            stream = %manifest.name, segment = %file.display(), offset = loss.offset, bytes = loss.bytes,
+                            reason = %loss.reason, "the log's torn tail is cut; a new epoch begins"
+                        );
+                        cut(path, first, bytes.as_deref().unwrap_or_default(), recovered.kept_bytes).map_err(io)?;
+                        (kept_bytes, is_cut) = (recovered.kept_bytes, true);
+                    }
+                    Verdict::Damage(loss) => {
+                        let place = format!("{} is damaged at byte {}: {}", file.display(), loss.offset, loss.reason);
+                        tracing::error!(stream = %manifest.name, %place, "the stream refuses writes");
+                        failure = Some(place);
+                        kept_bytes = recovered.kept_bytes;
+                    }
+                }
+                rebuild_index(path, first, &recovered.entries, next.is_some()).map_err(io)?;
+            }
+        }
+        let kept = read_keys(path, first, last, &mut keys).map_err(io)?;
+        base += kept_bytes;
+        if failure.is_some() {
+            break;
+        }
+        if next.is_none() {
+            newest = Some(open_newest(path, first, base - kept_bytes, kept).map_err(io)?);
+        }
+    }
+
+    let is_unclean = matches!(manifest.state, State::Open(Durability::Flush | Durability::None));
+    let state = match durability {
+        Durability::Sync => manifest.state,
+        Durability::Flush | Durability::None => State::Open(durability),
+    };
+    let state = if durability == Durability::Sync && is_unclean { State::Open(Durability::Sync) } else { state };
+    if is_cut || is_unclean {
+        manifest.epochs.push(clock::fresh_epoch(), last + 1).map_err(|error| io(io::Error::other(error)))?;
+    }
+    if is_cut || is_unclean || state != manifest.state {
+        manifest.state = state;
+        folder::write_manifest(path, &manifest).map_err(io)?;
+    }
+    tracing::info!(
+        stream = %manifest.name, last, bytes = base, segments = segments.len(), checkpoint = covered, "recovered"
+    );
+    let earliest = listing.segments.first().copied().unwrap_or(last + 1);
+    let origin = Origin { documents, epochs: Some(manifest.epochs), keys, earliest, last, bytes: base, failure };
+    let name: Arc<str> = manifest.name.into();
+    Ok(Recovered { name, folder, origin, secret: manifest.secret, segments, snapshot, files: newest, checkpointed })
+}
+
+/// What a stream's folder holds, in order.
+struct Listing {
+    segments: Vec<u64>,
+    checkpoints: Vec<u64>,
+}
+
+fn list(path: &Path) -> io::Result<Listing> {
+    let mut listing = Listing { segments: Vec::new(), checkpoints: Vec::new() };
+    for entry in fs::read_dir(path)? {
+        let name = entry?.file_name();
+        match name.to_str().and_then(segment::parse_name) {
+            Some((first, Kind::Log)) => listing.segments.push(first),
+            Some((sequence, Kind::Checkpoint)) => listing.checkpoints.push(sequence),
+            Some((_, Kind::Index | Kind::Keys)) => {}
+            None if name.to_str().is_some_and(|name| name.ends_with(".unfinished")) => {
+                fs::remove_file(path.join(name))?
+            }
+            None => {}
+        }
+    }
+    listing.segments.sort_unstable();
+    listing.checkpoints.sort_unstable();
+    Ok(listing)
+}
+
+/// The newest checkpoint that is whole, and its documents; a damaged one is passed over for the one before it.
+fn newest_checkpoint(path: &Path, sequences: &[u64]) -> (Option<Arc<Snapshot>>, Documents) {
+    for &sequence in sequences.iter().rev() {
+        let file = path.join(segment::name(sequence, Kind::Checkpoint));
+        let folded = Snapshot::open(&file).map_err(|error| error.to_string()).and_then(|snapshot| {
+            let documents = fold(&snapshot)?;
+            Ok((snapshot, documents))
+        });
+        match folded {
+            Ok((snapshot, documents)) => return (Some(Arc::new(snapshot)), documents),
+            Err(error) => tracing::error!(file = %file.display(), %error, "a damaged checkpoint is passed over"),
+        }
+    }
+    (None, Documents::default())
+}
+
+fn fold(snapshot: &Snapshot) -> Result<Documents, String> {
+    let mut documents = Documents::default();
+    for extent in &snapshot.checkpoint.collections {
+        for data in snapshot.checkpoint.parts(snapshot.bytes(extent.range.clone())) {
+            documents.fold(data, extent.changed).map_err(|error| error.to_string())?;
+        }
+    }
+    Ok(documents)
+}
+
+/// None for an empty file, which can't be mapped.
+fn map(path: &Path) -> io::Result<Option<Mmap>> {
+    let file = File::open(path)?;
+    if file.metadata()?.len() == 0 {
+        return Ok(None);
+    }
+    // SAFETY: the data folder is locked, and nothing writes to it during recovery but this function's callers, who don't
+    // cut a file that they have mapped.
+    unsafe { Mmap::map(&file) }.map(Some)
+}
+
+/// Keeps the first bytes of a segment, in a new file: after a failed sync, nobody knows what of the old one is on the
+/// medium.
+fn cut(path: &Path, first: u64, bytes: &[u8], kept: u64) -> io::Result<()> {
+    use std::io::Write;
+    folder::replace(path, &segment::name(first, Kind::Log), |file| file.write_all(&bytes[..kept as usize]))
+}
+
+/// Writes the index anew if it isn't exactly what the events make it: it holds no truth.
+fn rebuild_index(path: &Path, first: u64, entries: &[Entry], is_sealed: bool) -> io::Result<()> {
+    use std::io::Write;
+    let mut bytes: Vec<u8> = entries.iter().flat_map(Entry::encode).collect();
+    if is_sealed {
+        bytes.extend(fantail_engine::log::index::seal(entries));
+    }
+    let name = segment::name(first, Kind::Index);
+    match fs::read(path.join(&name)) {
+        Ok(known) if known == bytes => Ok(()),
+        Ok(_) => folder::replace(path, &name, |file| file.write_all(&bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            folder::replace(path, &name, |file| file.write_all(&bytes))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Remembers a segment's idempotency keys; returns how many bytes of the file are to be believed.
+fn read_keys(path: &Path, first: u64, last: u64, keys: &mut Keys) -> io::Result<u64> {
+    let bytes = match fs::read(path.join(segment::name(first, Kind::Keys))) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+        Err(error) => return Err(error),
+    };
+    let now = clock::unix_ms();
+    let mut records = keys::read(&bytes, last);
+    for record in records.by_ref() {
+        if record.is_fresh(now) {
+            keys.insert(record);
+        }
+    }
+    Ok(records.kept_bytes())
+}
+
+/// Opens the newest segment to be appended to, and syncs what was kept.
+fn open_newest(path: &Path, first: u64, base: u64, keys_bytes: u64) -> io::Result<Files> {
+    let mut files = clerk::open(path, None, first, base)?;
+    files.keys.set_len(keys_bytes)?;
+    files.keys_bytes = keys_bytes;
+    files.log.sync_all()?;
+    files.keys.sync_all()?;
+    Ok(files)
+}
