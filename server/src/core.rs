@@ -250,6 +250,8 @@ impl Core {
     /// Hands a connection that has been answered to the audience.
     pub(crate) fn seat(&self, socket: OwnedFd, stream: &str, following: Following) {
         let Following { filter, start, .. } = following;
+        // What the home said of the stream lies in the letter box, if no turn has been since.
+        self.take_letters();
         if let Err(error) = self.audience.borrow_mut().seat(socket, stream, filter, start) {
             tracing::warn!(%error, "no seat could be given; the follower is closed");
         }

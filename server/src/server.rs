@@ -60,7 +60,7 @@ pub struct Server {
     /// Cores that still have conversations.
     open: Arc<AtomicUsize>,
     threads: Vec<JoinHandle<()>>,
-    clerk: JoinHandle<()>,
+    clerk: (Clerk, JoinHandle<()>),
     signals: Signals,
 }
 
@@ -112,7 +112,7 @@ pub fn start(options: &Options) -> anyhow::Result<Server> {
         reports.recv().context("a core ended before it began")??;
     }
     tracing::info!(%address, cores = count, data = %folder.path().display(), pid = std::process::id(), "started");
-    Ok(Server { address, folder, cores, open, threads, clerk: clerk_thread, signals })
+    Ok(Server { address, folder, cores, open, threads, clerk: (clerk, clerk_thread), signals })
 }
 
 impl Server {
@@ -145,7 +145,9 @@ impl Server {
         for thread in self.threads {
             thread.join().map_err(|_| anyhow::anyhow!("a core has failed"))?;
         }
-        self.clerk.join().map_err(|_| anyhow::anyhow!("the clerk has failed"))?;
+        let (clerk, clerk_thread) = self.clerk;
+        clerk.end();
+        clerk_thread.join().map_err(|_| anyhow::anyhow!("the clerk has failed"))?;
         tracing::info!("stopped");
         Ok(())
     }

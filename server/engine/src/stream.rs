@@ -93,6 +93,7 @@ impl Stream {
         let target = operation.target()?;
         let (collection, id) = (target.collection(), target.document().expect("a target is a document"));
         let before = self.documents.get(collection, id).cloned();
+        operation.change.check_target(before.is_some())?;
         operation.guard_against(before.as_ref(), || self.collection_tag(collection))?;
 
         let effect =

@@ -171,13 +171,8 @@ fn read_answer(answer: Answer, guard: &Guard, link: &str) -> Answered {
             }
             (answered, tag)
         }
-        Answer::Refused(refused) => {
-            // A document that isn't there has no entity tag to match (RFC 9110, section 13.1.1).
-            return match guard.judge(None) {
-                Verdict::Failed => Problem::precondition_failed("the document doesn't exist").into(),
-                Verdict::Pass | Verdict::NotModified => refused.into(),
-            };
-        }
+        // Conditions count only where the answer would be one of success (RFC 9110, section 13.2.1).
+        Answer::Refused(refused) => return refused.into(),
         Answer::Written(_) | Answer::Follow(_) => unreachable!("a read is answered with what was read"),
     };
     match guard.judge(tag.as_deref()) {

@@ -12,11 +12,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use fantail_engine::limits::STREAMS_MAX;
 use fantail_engine::log::keys;
 use fantail_engine::log::manifest::{self, Durability, State};
-use fantail_engine::stream::{Change, IdempotencyKey, Refusal, Sealed};
+use fantail_engine::stream::{Change, IdempotencyKey, Outcome, Refusal, Sealed};
+use fantail_engine::topic::{NameError, Place};
 use rustc_hash::FxHashMap;
 
 use super::letter::{Letter, LetterBox};
-use super::question::{Answer, Question, Refused, WriteQuestion};
+use super::question::{Answer, Following, From, Question, Refused, WriteQuestion};
 use super::resident::{Phase, Resident};
 use super::{clock, reader};
 use crate::storage::clerk::{Clerk, Done, Errand};
@@ -88,16 +89,11 @@ impl Home {
     /// has what it tells.
     pub(super) fn ask(&mut self, from: usize, ticket: usize, question: Question) -> Option<Answer> {
         let name = question.stream().to_owned();
-        let boxes = Arc::clone(&self.boxes);
         let answer = match question {
             Question::Write(write) => self.write(&name, write).map_or_else(Answer::Refused, Answer::Written),
-            Question::Follow { places, from: begin } => match self.resident(&name) {
-                Ok(resident) => {
-                    resident.listen(from, &boxes);
-                    reader::follow(resident, &places, &begin).map_or_else(Answer::Refused, Answer::Follow)
-                }
-                Err(refused) => Answer::Refused(refused),
-            },
+            Question::Follow { places, from: begin } => {
+                self.follow(from, &name, &places, &begin).map_or_else(Answer::Refused, Answer::Follow)
+            }
             read => match self.streams.get(&*name) {
                 Some(resident) => reader::read(resident, read),
                 None => reader::read(&Resident::unborn(&name, &self.rules.data), read),
@@ -109,19 +105,29 @@ impl Home {
         }
     }
 
-    fn resident(&mut self, name: &str) -> Result<&mut Resident, Refused> {
+    /// The stream `name`, made if it isn't here.
+    fn resident(&mut self, name: &str) -> &mut Resident {
         if !self.streams.contains_key(name) {
-            // Followers of streams that nobody writes cost a little too, so they have a bound as well.
-            if self.streams.len() >= 2 * STREAMS_MAX {
-                return Err(Refused::TooManyStreams);
-            }
             let resident = Resident::unborn(name, &self.rules.data);
             self.streams.insert(Arc::clone(&resident.name), resident);
         }
-        Ok(self.streams.get_mut(name).expect("inserted above"))
+        self.streams.get_mut(name).expect("inserted above")
     }
 
-    fn write(&mut self, name: &str, question: WriteQuestion) -> Result<fantail_engine::stream::Outcome, Refused> {
+    /// Where a follower on core `from` begins. Streams that are followed and never written cost a little too, so they have a
+    /// bound, which writers don't meet.
+    fn follow(&mut self, from: usize, name: &str, places: &[Place], begin: &From) -> Result<Box<Following>, Refused> {
+        if !self.streams.contains_key(name) && self.streams.len() >= 2 * STREAMS_MAX {
+            return Err(Refused::TooManyStreams);
+        }
+        let boxes = Arc::clone(&self.boxes);
+        let resident = self.resident(name);
+        let following = reader::follow(resident, places, begin)?;
+        resident.listen(from, &boxes);
+        Ok(following)
+    }
+
+    fn write(&mut self, name: &str, question: WriteQuestion) -> Result<Outcome, Refused> {
         let WriteQuestion { mut operation, key } = question;
         let room = self.rules.documents_bytes.saturating_sub(self.bytes);
         let count = Arc::clone(&self.count);
@@ -132,13 +138,13 @@ impl Home {
                 Change::Patch(_) | Change::Merge(_) | Change::Delete => return Err(Refused::NotFound),
             }
             if manifest::folder(name).is_none() {
-                return Err(Refused::Operation(Refusal::Name(fantail_engine::topic::NameError::Long)));
+                return Err(Refused::Operation(Refusal::Name(NameError::Long)));
             }
             let claimed = count
                 .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| (count < STREAMS_MAX).then_some(count + 1));
             claimed.map_err(|_| Refused::TooManyStreams)?;
         }
-        let resident = self.resident(name).inspect_err(|_| release(&count, is_new))?;
+        let resident = self.resident(name);
         if is_new {
             resident.stream.begin(clock::fresh_epoch());
             resident.secret = clock::random();
@@ -160,7 +166,7 @@ impl Home {
             Err(refusal) => {
                 if is_new {
                     resident.stream.retract();
-                    release(&count, true);
+                    count.fetch_sub(1, Ordering::Relaxed);
                 }
                 Err(Refused::Operation(refusal))
             }
@@ -306,12 +312,6 @@ impl Home {
                 tracing::error!(stream = %resident.name, %error, "the log couldn't be closed; the next start opens an epoch");
             }
         }
-    }
-}
-
-fn release(count: &AtomicUsize, is_new: bool) {
-    if is_new {
-        count.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

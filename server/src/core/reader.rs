@@ -218,7 +218,7 @@ fn shared(
     let checkpoint = &snapshot.checkpoint;
     let cursor = resident.offset_after(checkpoint.position.sequence).map_err(Refused::Unreadable)?;
     let parts: VecDeque<_> = match collection {
-        None => [0..checkpoint.closing.end].into(),
+        None => VecDeque::from_iter(std::iter::once(0..checkpoint.closing.end)),
         Some(path) => {
             let extent = checkpoint.collection(path);
             write_empty(&mut opening, extent.is_none().then_some(path));

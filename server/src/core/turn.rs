@@ -55,7 +55,7 @@ impl Core {
     }
 
     /// Handles the letters that are there; true if some are left for the next turn.
-    fn take_letters(self: &Rc<Core>) -> bool {
+    pub(super) fn take_letters(&self) -> bool {
         let letters = &self.cores.boxes[self.number];
         letters.rearm();
         for _ in 0..LETTERS_MAX {

@@ -75,26 +75,40 @@ pub enum Done {
     Installed(Arc<str>, Result<Snapshot, SnapshotError>),
 }
 
+/// What the thread is sent: who asks for what, or that nobody will any more.
+enum Message {
+    Errand(usize, Errand),
+    End,
+}
+
 /// The thread's address.
 #[derive(Clone)]
 pub struct Clerk {
-    errands: Sender<(usize, Errand)>,
+    messages: Sender<Message>,
 }
 
 impl Clerk {
-    /// Starts the thread; `report` is called on it with the core that asked and what came of the errand. It ends when the
-    /// last clone of the clerk is dropped.
+    /// Starts the thread; `report` is called on it with the core that asked and what came of the errand. It ends after
+    /// [`Clerk::end`].
     ///
     /// # Errors
     /// If the system refuses a thread.
     pub fn start(report: impl Fn(usize, Done) + Send + 'static) -> io::Result<(Clerk, JoinHandle<()>)> {
-        let (errands, inbox): (_, Receiver<(usize, Errand)>) = unbounded();
+        let (messages, inbox): (_, Receiver<Message>) = unbounded();
         let thread = std::thread::Builder::new().name("clerk".into()).spawn(move || {
-            for (core, errand) in inbox {
+            while let Ok(Message::Errand(core, errand)) = inbox.recv() {
                 report(core, errand.run());
             }
         })?;
-        Ok((Clerk { errands }, thread))
+        Ok((Clerk { messages }, thread))
+    }
+
+    /// Lets the thread end once everything asked before is done.
+    ///
+    /// # Panics
+    /// If it was asked before.
+    pub fn end(&self) {
+        self.messages.send(Message::End).expect("the clerk is ended once");
     }
 
     /// Asks for something to be done; the answer comes as a letter to `core`.
@@ -102,7 +116,7 @@ impl Clerk {
     /// # Panics
     /// If the thread is gone: it outlives the cores.
     pub fn ask(&self, core: usize, errand: Errand) {
-        self.errands.send((core, errand)).expect("the clerk outlives the cores");
+        self.messages.send(Message::Errand(core, errand)).expect("the clerk outlives the cores");
     }
 }
 

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use fantail_engine::document::{self, Documents};
 use fantail_engine::log::index::Entry;
 use fantail_engine::log::keys::{self, Keys};
-use fantail_engine::log::manifest::{Durability, Manifest, ManifestError, State};
+use fantail_engine::log::manifest::{Durability, EpochsError, Manifest, ManifestError, State};
 use fantail_engine::log::segment::{self, Kind, Verdict};
 use fantail_engine::stream::Origin;
 use memmap2::Mmap;
@@ -175,7 +175,7 @@ fn recover_stream(path: &Path, mut manifest: Manifest, durability: Durability) -
     };
     let state = if durability == Durability::Sync && is_unclean { State::Open(Durability::Sync) } else { state };
     if is_cut || is_unclean {
-        manifest.epochs.push(clock::fresh_epoch(), last + 1).map_err(|error| io(io::Error::other(error)))?;
+        begin_epoch(&mut manifest, last + 1).map_err(|error| io(io::Error::other(error)))?;
     }
     if is_cut || is_unclean || state != manifest.state {
         manifest.state = state;
@@ -188,6 +188,16 @@ fn recover_stream(path: &Path, mut manifest: Manifest, durability: Durability) -
     let origin = Origin { documents, epochs: Some(manifest.epochs), keys, earliest, last, bytes: base, failure };
     let name: Arc<str> = manifest.name.into();
     Ok(Recovered { name, folder, origin, secret: manifest.secret, segments, snapshot, files: newest, checkpointed })
+}
+
+fn begin_epoch(manifest: &mut Manifest, first: u64) -> Result<(), EpochsError> {
+    loop {
+        match manifest.epochs.push(clock::fresh_epoch(), first) {
+            // Chance gave one that the stream has had.
+            Err(EpochsError::Known) => {}
+            pushed => return pushed,
+        }
+    }
 }
 
 /// What a stream's folder holds, in order.

@@ -33,7 +33,10 @@ struct Decimal {
 impl Decimal {
     /// Reads a number in JSON's grammar; `None` if it has more than [`DIGITS_MAX`] significant digits.
     fn read(text: &str) -> Option<Decimal> {
-        let (mantissa, power) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
+        let (mantissa, power) = match text.bytes().position(|byte| byte | 0x20 == b'e') {
+            Some(at) => (&text[..at], power_of(&text[at + 1..])),
+            None => (text, 0),
+        };
         let (mut significand, mut exponent) = (0u64, 0i64);
         let (mut digits, mut zeros, mut in_fraction) = (0u32, 0u32, false);
         for byte in mantissa.bytes() {
@@ -60,7 +63,7 @@ impl Decimal {
         if significand == 0 {
             return Some(Decimal { significand, exponent: 0 });
         }
-        Some(Decimal { significand, exponent: exponent + i64::from(zeros) + power_of(power) })
+        Some(Decimal { significand, exponent: exponent + i64::from(zeros) + power })
     }
 
     /// Whether the `f64` nearest to it surely has it as its shortest decimal.

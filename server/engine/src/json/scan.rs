@@ -28,6 +28,9 @@ pub(super) struct Refused {
 /// What stands for a number that the scan has read: the shortest text that any such number can have.
 const STAND_IN: &[u8] = b"0.0";
 
+/// Bytes of an integer, with its sign, up to which it surely has 64 bits.
+const SURE_BYTES: usize = 18;
+
 /// Scans `text`, which may nest `depth_max` levels.
 pub(super) fn scan(text: &mut [u8], depth_max: usize) -> Result<Scan, JsonError> {
     if text.starts_with(b"\xef\xbb\xbf") {
@@ -60,6 +63,9 @@ impl Scan {
     /// Reads the number at `at` and returns where it ends.
     fn number(&mut self, text: &mut [u8], at: usize) -> Result<usize, JsonError> {
         let (end, is_integer) = number_end(text, at).ok_or(JsonError::Syntax)?;
+        if is_integer && end - at <= SURE_BYTES {
+            return Ok(end);
+        }
         let letters = std::str::from_utf8(&text[at..end]).map_err(|_| JsonError::Syntax)?;
         if is_integer && (letters.parse::<u64>().is_ok() || letters.parse::<i64>().is_ok()) {
             return Ok(end);

@@ -5,7 +5,7 @@
 //! data: [{"op":"replace","path":"","value":{}}]\n                             │ prelude: the root becomes {}
 //! \n                                                                          │
 //! :s 9f2ac01b\n                                                               ┘ CRC32C of the event before it
-//! event: patch\n                                                              ┐ one extent per collection, without gaps,
+//! event: patch\n                                                              ┐ one extent per collection, no gaps,
 //! data: [{"op":"add","path":"/messages","value":{"1":{…},"2":{…}}}]\n         │ by ascending path;
 //! \n:s 9f2ac01b\n                                                             │ first part: the collection itself
 //! event: patch\n                                                              │
@@ -14,7 +14,7 @@
 //! id: k3f9q2-1042\nevent: position\ndata: {}\n\n:s 9f2ac01b\n                   closing: here the log goes on
 //! :x 72 194 1040 messages\n                                                   start, end, sequence of the last change,
 //!                                                                             path (its names percent-encoded)
-//! :e 1 k3f9q2-1042 248 9f2ac01b\n                                             version, position, offset of the :x lines,
+//! :e 1 k3f9q2-1042 248 9f2ac01b\n                                             version, position, offset of the :x,
 //!                                                                             CRC32C of all bytes before it
 //! ```
 //!

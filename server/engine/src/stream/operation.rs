@@ -99,6 +99,15 @@ impl Operation {
 }
 
 impl Change {
+    /// A condition counts only where the answer would be one of success (RFC 9110, section 13.2.1), so this comes before it.
+    pub(super) fn check_target(&self, exists: bool) -> Result<(), Refusal> {
+        match self {
+            Change::Create { .. } | Change::Put(_) => Ok(()),
+            Change::Patch(_) | Change::Merge(_) | Change::Delete if exists => Ok(()),
+            Change::Patch(_) | Change::Merge(_) | Change::Delete => Err(Refusal::NotFound),
+        }
+    }
+
     /// What the change does to the document `target`, that is `before` now.
     ///
     /// # Errors

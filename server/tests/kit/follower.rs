@@ -1,0 +1,206 @@
+//! A follower: the raw bytes of a stream, block by block.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::{Answer, Client, PATIENCE, fold};
+
+/// One block of a stream, and the comments and `retry:` that came with it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Block {
+    /// Exactly as it came, the empty line included.
+    pub(crate) raw: String,
+    /// The id of this very block.
+    pub(crate) id: Option<String>,
+    pub(crate) event: String,
+    pub(crate) data: String,
+    pub(crate) retry: Option<u64>,
+    pub(crate) comments: Vec<String>,
+}
+
+pub(crate) struct Follower {
+    pub(crate) head: Answer,
+    socket: TcpStream,
+    input: Vec<u8>,
+    has_ended: bool,
+}
+
+impl Follower {
+    /// Subscribes, and expects 200 and the head of a stream.
+    #[track_caller]
+    pub(crate) fn start(address: SocketAddr, target: &str, fields: &[(&str, &str)]) -> Follower {
+        Follower::by(address, "SUBSCRIBE", target, fields)
+    }
+
+    /// The same by another method.
+    #[track_caller]
+    pub(crate) fn by(address: SocketAddr, method: &str, target: &str, fields: &[(&str, &str)]) -> Follower {
+        let mut bytes = format!("{method} {target} HTTP/1.1\r\nHost: test\r\n");
+        for (name, value) in fields {
+            bytes += &format!("{name}: {value}\r\n");
+        }
+        let mut client = Client::connect(address);
+        client.send(bytes + "\r\n");
+        Follower::on(client.socket)
+    }
+
+    /// A follower on a connection whose request was sent.
+    #[track_caller]
+    pub(crate) fn on(socket: TcpStream) -> Follower {
+        socket.set_read_timeout(Some(PATIENCE)).expect("a socket");
+        let head = Answer { status: 0, head: String::new(), fields: Vec::new(), body: Vec::new() };
+        let mut follower = Follower { head, socket, input: Vec::new(), has_ended: false };
+        let end = loop {
+            match follower.input.windows(4).position(|window| window == b"\r\n\r\n") {
+                Some(end) => break end,
+                None => assert!(follower.read(), "it ended in the head: {:?}", String::from_utf8_lossy(&follower.input)),
+            }
+        };
+        let head: Vec<u8> = follower.input.drain(..end + 4).collect();
+        let head = String::from_utf8(head[..end].to_vec()).expect("a head is text");
+        let fields = head.split("\r\n").skip(1).filter_map(|line| line.split_once(": "));
+        follower.head.fields = fields.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        follower.head.status = head[9..12].parse().expect("a status");
+        follower.head.head = head;
+        if follower.head.status != 200 {
+            while follower.read() {}
+        }
+        assert_eq!(follower.head.status, 200, "{}\n{}", follower.head.head, String::from_utf8_lossy(&follower.input));
+        assert_eq!(follower.head.needs("Content-Type"), "text/event-stream");
+        follower
+    }
+
+    /// The next block that isn't there yet after `PATIENCE` fails the test.
+    #[track_caller]
+    pub(crate) fn next(&mut self) -> Block {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(end) = memchr::memmem::find(&self.input, b"\n\n") {
+                let raw: Vec<u8> = self.input.drain(..end + 2).collect();
+                return Block::read(String::from_utf8(raw).expect("a stream is UTF-8"));
+            }
+            assert!(Instant::now() < deadline, "no block came");
+            assert!(self.read(), "the stream ended with {:?}", String::from_utf8_lossy(&self.input));
+        }
+    }
+
+    /// The first block, which must be a `position`; returns its id.
+    #[track_caller]
+    pub(crate) fn opening(&mut self) -> String {
+        let block = self.next();
+        assert_eq!((block.event.as_str(), block.data.as_str()), ("position", "{}"), "{block:?}");
+        assert!(block.retry.is_some(), "{block:?}");
+        block.id.expect("a position has an id")
+    }
+
+    /// The next block, which must be a `patch` with an id; returns the id and the operations.
+    #[track_caller]
+    pub(crate) fn patch(&mut self) -> (String, Value) {
+        let block = self.next();
+        assert_eq!(block.event, "patch", "{block:?}");
+        let data = serde_json::from_str(&block.data).unwrap_or_else(|error| panic!("{error}: {block:?}"));
+        (block.id.unwrap_or_else(|| panic!("no id: {}", block.raw)), data)
+    }
+
+    /// Folds a snapshot, up to the `position` that closes it; returns the value and the position.
+    #[track_caller]
+    pub(crate) fn snapshot(&mut self) -> (Value, String) {
+        let mut value = Value::Null;
+        let mut is_first = true;
+        loop {
+            let block = self.next();
+            match block.event.as_str() {
+                "patch" => {
+                    assert_eq!(block.id, None, "nothing in a snapshot has an id: {}", block.raw);
+                    if is_first {
+                        let operations: Value = serde_json::from_str(&block.data).expect("operations");
+                        assert_eq!((&operations[0]["op"], &operations[0]["path"]), (&"replace".into(), &"".into()));
+                        is_first = false;
+                    }
+                    fold(&mut value, &block.data);
+                }
+                "position" => {
+                    assert!(!is_first, "a snapshot begins with the root");
+                    return (value, block.id.expect("a position has an id"));
+                }
+                other => panic!("{other} in a snapshot: {}", block.raw),
+            }
+        }
+    }
+
+    /// Folds what comes until the stream is at `position`, and returns how many events it took.
+    #[track_caller]
+    pub(crate) fn fold_until(&mut self, value: &mut Value, position: &str) -> u64 {
+        let mut count = 0;
+        loop {
+            let block = self.next();
+            assert_eq!(block.event, "patch", "{}", block.raw);
+            fold(value, &block.data);
+            count += 1;
+            if block.id.as_deref() == Some(position) {
+                return count;
+            }
+        }
+    }
+
+    /// Reads until the server ends the stream; returns what was left.
+    #[track_caller]
+    pub(crate) fn rest(&mut self) -> String {
+        while self.read() {}
+        String::from_utf8(std::mem::take(&mut self.input)).expect("a stream is UTF-8")
+    }
+
+    /// Whether nothing at all comes for a while. Only for what no later event can prove.
+    pub(crate) fn is_quiet_for(&mut self, duration: Duration) -> bool {
+        self.socket.set_read_timeout(Some(duration)).expect("a socket");
+        let mut chunk = [0; 1024];
+        let result = self.socket.read(&mut chunk);
+        self.socket.set_read_timeout(Some(PATIENCE)).expect("a socket");
+        self.input.is_empty() && result.is_err_and(|error| matches!(error.kind(), ErrorKind::WouldBlock))
+    }
+
+    pub(crate) fn send(&mut self, bytes: &[u8]) {
+        drop(self.socket.write_all(bytes));
+    }
+
+    #[track_caller]
+    fn read(&mut self) -> bool {
+        if self.has_ended {
+            return false;
+        }
+        let mut chunk = [0; 64 * 1024];
+        match self.socket.read(&mut chunk) {
+            Ok(0) => self.has_ended = true,
+            Ok(count) => self.input.extend_from_slice(&chunk[..count]),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => panic!("{error} after {:?}", String::from_utf8_lossy(&self.input)),
+        }
+        !self.has_ended
+    }
+}
+
+impl Block {
+    fn read(raw: String) -> Block {
+        let mut block = Block { event: "message".into(), ..Block::default() };
+        for line in raw.lines().filter(|line| !line.is_empty()) {
+            let (name, value) = line.split_once(':').unwrap_or((line, ""));
+            let value = value.strip_prefix(' ').unwrap_or(value);
+            match name {
+                "" => block.comments.push(line.to_owned()),
+                "id" => block.id = Some(value.to_owned()),
+                "event" => block.event = value.to_owned(),
+                "data" => {
+                    assert!(block.data.is_empty(), "two data lines: {raw}");
+                    block.data = value.to_owned();
+                }
+                "retry" => block.retry = Some(value.parse().expect("milliseconds")),
+                other => panic!("an unknown field {other}: {raw}"),
+            }
+        }
+        block.raw = raw;
+        block
+    }
+}

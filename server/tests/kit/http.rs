@@ -1,0 +1,181 @@
+//! An HTTP/1.1 client that sends what it is given and shows what it got, byte for byte.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+
+use serde_json::Value;
+
+use super::PATIENCE;
+
+pub(crate) struct Client {
+    pub(crate) socket: TcpStream,
+    /// Bytes that were read and belong to the next answer.
+    input: Vec<u8>,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    /// The head as it was sent, without the empty line.
+    pub(crate) head: String,
+    pub(crate) fields: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Client {
+    pub(crate) fn connect(address: SocketAddr) -> Client {
+        let socket = TcpStream::connect(address).expect("the server accepts");
+        Client::on(socket)
+    }
+
+    pub(crate) fn on(socket: TcpStream) -> Client {
+        socket.set_read_timeout(Some(PATIENCE)).expect("a socket");
+        socket.set_nodelay(true).expect("a socket");
+        Client { socket, input: Vec::new() }
+    }
+
+    pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.socket.write_all(bytes.as_ref()).expect("the server reads");
+    }
+
+    /// Sends as far as the server takes it: one that has answered already may not.
+    pub(crate) fn send_some(&mut self, bytes: impl AsRef<[u8]>) {
+        drop(self.socket.write_all(bytes.as_ref()));
+    }
+
+    /// One request and its answer. A body, even an empty one of POST, PUT or PATCH, gets a length.
+    pub(crate) fn ask(&mut self, method: &str, target: &str, fields: &[(&str, &str)], body: &str) -> Answer {
+        self.send(request(method, target, fields, body.as_bytes()));
+        self.answer(method)
+    }
+
+    /// Reads the next answer to a request by this method.
+    pub(crate) fn answer(&mut self, method: &str) -> Answer {
+        loop {
+            let end = self.input.windows(4).position(|window| window == b"\r\n\r\n");
+            if let Some(end) = end {
+                let head: Vec<u8> = self.input.drain(..end + 4).collect();
+                return self.finish(method, String::from_utf8(head[..end].to_vec()).expect("a head is text"));
+            }
+            let read = self.read();
+            assert!(read > 0, "the connection ended before an answer: {:?}", String::from_utf8_lossy(&self.input));
+        }
+    }
+
+    fn finish(&mut self, method: &str, head: String) -> Answer {
+        let mut lines = head.split("\r\n");
+        let status = lines.next().expect("a status line");
+        assert!(status.starts_with("HTTP/1.1 "), "{status}");
+        let status = status[9..12].parse().expect("a status");
+        let fields = lines.map(|line| line.split_once(": ").unwrap_or_else(|| panic!("not a field: {line}")));
+        let fields: Vec<_> = fields.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        let mut answer = Answer { status, head: head.clone(), fields, body: Vec::new() };
+        if method == "HEAD" || matches!(status, 100..200 | 204 | 304) {
+            return answer;
+        }
+        match answer.field("Content-Length") {
+            Some(length) => {
+                let length: usize = length.parse().expect("a length");
+                while self.input.len() < length {
+                    assert!(self.read() > 0, "the body ended early");
+                }
+                answer.body = self.input.drain(..length).collect();
+            }
+            None => {
+                while self.read() > 0 {}
+                answer.body = std::mem::take(&mut self.input);
+            }
+        }
+        answer
+    }
+
+    fn read(&mut self) -> usize {
+        let mut chunk = [0; 16 * 1024];
+        loop {
+            match self.socket.read(&mut chunk) {
+                Ok(count) => {
+                    self.input.extend_from_slice(&chunk[..count]);
+                    return count;
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => panic!("{error} after {:?}", String::from_utf8_lossy(&self.input)),
+            }
+        }
+    }
+
+    /// That the server closes, cleanly, and says nothing more.
+    pub(crate) fn expect_closed(&mut self) {
+        assert_eq!(self.read(), 0, "more came: {:?}", String::from_utf8_lossy(&self.input));
+        assert!(self.input.is_empty(), "more came: {:?}", String::from_utf8_lossy(&self.input));
+    }
+}
+
+/// The bytes of a request.
+pub(crate) fn request(method: &str, target: &str, fields: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
+    let mut bytes = format!("{method} {target} HTTP/1.1\r\nHost: test\r\n").into_bytes();
+    for (name, value) in fields {
+        bytes.extend(format!("{name}: {value}\r\n").into_bytes());
+    }
+    if !body.is_empty() || matches!(method, "POST" | "PUT" | "PATCH") {
+        bytes.extend(format!("Content-Length: {}\r\n", body.len()).into_bytes());
+    }
+    bytes.extend_from_slice(b"\r\n");
+    bytes.extend_from_slice(body);
+    bytes
+}
+
+impl Answer {
+    /// The value of a field that comes at most once.
+    pub(crate) fn field(&self, name: &str) -> Option<&str> {
+        let mut values = self.fields.iter().filter(|(other, _)| other.eq_ignore_ascii_case(name));
+        let value = values.next().map(|(_, value)| value.as_str());
+        assert!(values.next().is_none(), "{name} comes twice:\n{}", self.head);
+        value
+    }
+
+    /// The value of a field that must be there.
+    #[track_caller]
+    pub(crate) fn needs(&self, name: &str) -> &str {
+        self.field(name).unwrap_or_else(|| panic!("{name} is missing:\n{}\n{}", self.head, self.text()))
+    }
+
+    /// The position that the answer reflects.
+    #[track_caller]
+    pub(crate) fn position(&self) -> &str {
+        self.needs("Last-Event-ID")
+    }
+
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    #[track_caller]
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}:\n{}\n{}", self.head, self.text()))
+    }
+
+    #[track_caller]
+    pub(crate) fn expect(self, status: u16) -> Answer {
+        assert_eq!(self.status, status, "\n{}\n{}", self.head, self.text());
+        self
+    }
+
+    #[track_caller]
+    pub(crate) fn expect_one_of(self, statuses: &[u16]) -> Answer {
+        assert!(statuses.contains(&self.status), "not {statuses:?}:\n{}\n{}", self.head, self.text());
+        self
+    }
+
+    /// That it is a whole problem document of this status.
+    #[track_caller]
+    pub(crate) fn problem(self, status: u16) -> Value {
+        let answer = self.expect(status);
+        assert_eq!(answer.needs("Content-Type"), "application/problem+json");
+        let problem = answer.json();
+        assert_eq!(problem["status"], status, "{problem}");
+        for member in ["type", "title", "detail"] {
+            assert!(problem[member].as_str().is_some_and(|text| !text.is_empty()), "{member} of {problem}");
+        }
+        problem
+    }
+}

@@ -1,0 +1,201 @@
+//! A server process with a data folder of its own.
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::thread;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::{Answer, Client, Follower, JSON, wait_for};
+
+pub(crate) struct Server {
+    process: Option<(Child, BufReader<ChildStdout>)>,
+    address: SocketAddr,
+    arguments: Vec<String>,
+    folder: TempDir,
+}
+
+impl Server {
+    /// A new server on an empty folder.
+    pub(crate) fn start() -> Server {
+        Server::with(&[])
+    }
+
+    /// The same with more arguments.
+    pub(crate) fn with(arguments: &[&str]) -> Server {
+        Server::on(tempfile::Builder::new().prefix("fantail-").tempdir().expect("a folder"), arguments)
+    }
+
+    /// A server whose data is, or will be, in `data` below `folder`.
+    pub(crate) fn on(folder: TempDir, arguments: &[&str]) -> Server {
+        let address = SocketAddr::from(([127, 0, 0, 1], 0));
+        let arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
+        let mut server = Server { process: None, address, arguments, folder };
+        server.start_again();
+        server
+    }
+
+    /// The binary with this server's arguments.
+    pub(crate) fn command(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_fantail"));
+        command.args(["--listen", "127.0.0.1:0", "--data"]).arg(self.data()).args(&self.arguments);
+        command
+    }
+
+    /// Other arguments from the next start on.
+    pub(crate) fn set_arguments(&mut self, arguments: &[&str]) {
+        self.arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
+    }
+
+    /// Starts what was stopped or killed, on another port.
+    pub(crate) fn start_again(&mut self) {
+        assert!(self.process.is_none(), "it runs");
+        let log = File::options().append(true).create(true).open(self.log_path()).expect("a log file");
+        let mut child = self.command().stdout(Stdio::piped()).stderr(log).spawn().expect("the binary starts");
+        let mut output = BufReader::new(child.stdout.take().expect("a pipe"));
+        let mut line = String::new();
+        output.read_line(&mut line).expect("standard output is text");
+        let url = line.split("http://").nth(1).unwrap_or_else(|| panic!("no URL in {line:?}\n{}", self.log()));
+        let address = url.split([' ', '/', '\n']).next().unwrap_or_default();
+        self.address = address.parse().unwrap_or_else(|_| panic!("no address in {line:?}"));
+        self.process = Some((child, output));
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.as_ref().expect("it runs").0.id()
+    }
+
+    pub(crate) fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    /// The folder of a stream, whose name needs no encoding.
+    pub(crate) fn stream(&self, name: &str) -> PathBuf {
+        self.data().join(name)
+    }
+
+    /// The files of a stream whose names end in `ending`, in order.
+    pub(crate) fn files(&self, stream: &str, ending: &str) -> Vec<PathBuf> {
+        let mut files = list(&self.stream(stream), ending);
+        files.sort();
+        files
+    }
+
+    /// The log's segments, without checkpoints.
+    pub(crate) fn segments(&self, stream: &str) -> Vec<PathBuf> {
+        let mut files = self.files(stream, ".sse");
+        files.retain(|file| !file.to_string_lossy().ends_with(".snapshot.sse"));
+        files
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.folder.path().join("log")
+    }
+
+    /// What it wrote to standard error so far.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.log_path()).unwrap_or_default()
+    }
+
+    pub(crate) fn signal(&self, signal: i32) {
+        // SAFETY: a plain system call; the process is ours and not waited for yet.
+        assert_eq!(unsafe { libc::kill(self.pid() as i32, signal) }, 0, "the process is there");
+    }
+
+    /// SIGKILL: a crash.
+    pub(crate) fn kill(&mut self) {
+        self.signal(libc::SIGKILL);
+        let (mut child, _) = self.process.take().expect("it runs");
+        child.wait().expect("it was ours");
+    }
+
+    /// Waits until it has ended by itself; returns its exit code.
+    pub(crate) fn ended(&mut self) -> Option<i32> {
+        let (mut child, _) = self.process.take().expect("it runs");
+        let status = wait_for("the process to end", || child.try_wait().expect("it is ours"));
+        status.code()
+    }
+
+    /// SIGTERM, and the wait for its end.
+    pub(crate) fn stop(&mut self) {
+        self.signal(libc::SIGTERM);
+        assert_eq!(self.ended(), Some(0), "{}", self.log());
+    }
+
+    pub(crate) fn connect(&self) -> Client {
+        Client::connect(self.address)
+    }
+
+    /// One request on a connection of its own.
+    pub(crate) fn ask(&self, method: &str, target: &str, fields: &[(&str, &str)], body: &str) -> Answer {
+        self.connect().ask(method, target, fields, body)
+    }
+
+    pub(crate) fn get(&self, target: &str) -> Answer {
+        self.ask("GET", target, &[], "")
+    }
+
+    /// The JSON of a URL that is there.
+    pub(crate) fn json(&self, target: &str) -> Value {
+        self.get(target).expect(200).json()
+    }
+
+    pub(crate) fn post(&self, target: &str, body: &str) -> Answer {
+        self.ask("POST", target, &[JSON], body)
+    }
+
+    pub(crate) fn put(&self, target: &str, body: &str) -> Answer {
+        self.ask("PUT", target, &[JSON], body)
+    }
+
+    pub(crate) fn delete(&self, target: &str) -> Answer {
+        self.ask("DELETE", target, &[], "")
+    }
+
+    /// Subscribes, and expects 200.
+    pub(crate) fn follow(&self, target: &str) -> Follower {
+        Follower::start(self.address, target, &[])
+    }
+
+    /// The same from a cursor.
+    pub(crate) fn resume(&self, target: &str, cursor: &str) -> Follower {
+        Follower::start(self.address, target, &[("Last-Event-ID", cursor)])
+    }
+
+    /// That it still does its work, for the end of tests that mistreat it.
+    pub(crate) fn check_alive(&self) {
+        let mut client = self.connect();
+        client.ask("PUT", "/alive/1", &[JSON], "{}").expect_one_of(&[200, 201]);
+        client.ask("GET", "/alive/1", &[], "").expect(200);
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some((mut child, mut output)) = self.process.take() {
+            drop(child.kill());
+            drop(child.wait());
+            let mut rest = String::new();
+            drop(output.read_to_string(&mut rest));
+        }
+        if thread::panicking() {
+            let log = self.log();
+            let start = log.len().saturating_sub(4000);
+            drop(writeln!(std::io::stdout(), "--- the server's log\n{}", log.get(start..).unwrap_or(&log)));
+        }
+    }
+}
+
+fn list(folder: &Path, ending: &str) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
+    let paths = entries.map(|entry| entry.expect("an entry").path());
+    paths.filter(|path| path.to_string_lossy().ends_with(ending)).collect()
+}

@@ -1,0 +1,26 @@
+//! The real binary under real sockets: what `wire.md` promises, bad input, many followers, restarts, crashes, stopping.
+//!
+//! One test binary, so that it links once. Each test has a server and a data folder of its own; they run in parallel and
+//! in any order.
+
+mod kit;
+
+mod documents;
+mod json;
+mod conditions;
+mod lists;
+mod http;
+mod accept;
+mod own;
+
+mod following;
+mod cursors;
+mod snapshots;
+mod topics;
+
+mod bad;
+mod fanout;
+mod restart;
+mod recovery;
+mod segments;
+mod stop;
