@@ -2,7 +2,7 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -62,6 +62,8 @@ pub struct Server {
     threads: Vec<JoinHandle<()>>,
     clerk: (Clerk, JoinHandle<()>),
     signals: Signals,
+    /// Once set, a signal ends the process at once.
+    is_stopping: Arc<AtomicBool>,
 }
 
 /// Starts a server: it accepts connections when this returns.
@@ -99,6 +101,10 @@ pub fn start(options: &Options) -> anyhow::Result<Server> {
         streams[cores.home(&stream.name)].push(stream);
     }
     let signals = Signals::new([SIGTERM, SIGINT]).context("signals can't be received")?;
+    let is_stopping = Arc::new(AtomicBool::new(false));
+    for signal in [SIGTERM, SIGINT] {
+        signal_hook::flag::register_conditional_shutdown(signal, 1, Arc::clone(&is_stopping))?;
+    }
     let open = Arc::new(AtomicUsize::new(count));
     let (report, reports) = mpsc::channel();
     let mut threads = Vec::new();
@@ -112,7 +118,7 @@ pub fn start(options: &Options) -> anyhow::Result<Server> {
         reports.recv().context("a core ended before it began")??;
     }
     tracing::info!(%address, cores = count, data = %folder.path().display(), pid = std::process::id(), "started");
-    Ok(Server { address, folder, cores, open, threads, clerk: (clerk, clerk_thread), signals })
+    Ok(Server { address, folder, cores, open, threads, clerk: (clerk, clerk_thread), signals, is_stopping })
 }
 
 impl Server {
@@ -135,7 +141,8 @@ impl Server {
     /// If a thread has failed.
     pub fn wait(mut self) -> anyhow::Result<()> {
         let signal = self.signals.forever().next();
-        tracing::info!(signal, "stopping");
+        tracing::info!(signal, "stopping; another signal ends it at once");
+        self.is_stopping.store(true, Ordering::Relaxed);
         self.cores.close();
         let deadline = Instant::now() + FAREWELL;
         while self.open.load(Ordering::Acquire) > 0 && Instant::now() < deadline {

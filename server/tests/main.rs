@@ -5,22 +5,7 @@
 
 mod kit;
 
+mod conditions;
 mod documents;
 mod json;
-mod conditions;
 mod lists;
-mod http;
-mod accept;
-mod own;
-
-mod following;
-mod cursors;
-mod snapshots;
-mod topics;
-
-mod bad;
-mod fanout;
-mod restart;
-mod recovery;
-mod segments;
-mod stop;

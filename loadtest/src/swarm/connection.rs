@@ -159,19 +159,27 @@ impl Connection {
     }
 
     fn read(&mut self, bytes: &[u8], now_ns: u64, findings: &mut Findings) -> Result<(), String> {
-        // The parser is taken out of the row while its events change the rest of it.
-        let mut parser = std::mem::replace(&mut self.parser, Parser::new(0));
+        let Connection { phase, stalls, ledger, parser, .. } = self;
+        let mut account = Account { phase, stalls: *stalls, ledger };
         let mut entered = Ok(());
         let read = parser.feed(bytes, |event| {
             if entered.is_ok() {
-                entered = self.event(event, now_ns, findings);
+                entered = account.enter(event, now_ns, findings);
             }
         });
-        self.parser = parser;
         entered.and(read.map_err(|error| error.to_string()))
     }
+}
 
-    fn event(&mut self, event: Event<'_>, now_ns: u64, findings: &mut Findings) -> Result<(), String> {
+/// What events change of a connection, while its parser is at work.
+struct Account<'a> {
+    phase: &'a mut Phase,
+    stalls: bool,
+    ledger: &'a mut Ledger,
+}
+
+impl Account<'_> {
+    fn enter(&mut self, event: Event<'_>, now_ns: u64, findings: &mut Findings) -> Result<(), String> {
         let rules = findings.rules;
         let position = match event.id {
             Some(id) if rules.positions != Law::None => Some(position(id)?),
@@ -192,8 +200,8 @@ impl Connection {
             b"patch" if event.id.is_none() => return Ok(()),
             _ => self.frame(event.data, position, now_ns, findings),
         }
-        if self.phase == Phase::Opening {
-            self.phase = Phase::Following;
+        if *self.phase == Phase::Opening {
+            *self.phase = Phase::Following;
         }
         Ok(())
     }

@@ -2,8 +2,8 @@
 //!
 //! Refused are values that aren't objects, whose `id` isn't their name, or that are larger than [`DOCUMENT_BYTES_MAX`].
 //!
-//! Invariant: [`Documents`] is the fold of the stream's events, each document the canonical text of its value (members in
-//! the order of their names' bytes, no white space), and [`Documents::bytes`] always the sum that its docs define.
+//! Invariant: [`Documents`] is the fold of the stream's events, each document the canonical text of its value (members
+//! in the order of their names' bytes, no white space), and [`Documents::bytes`] always the sum that its docs define.
 
 mod fold;
 #[cfg(test)]
@@ -130,8 +130,9 @@ impl Documents {
         self.bytes
     }
 
-    /// Puts the document `id` in place of what was there, or removes it, and marks the collection as changed by the event
-    /// `sequence`. A collection that isn't there is added. A write that changes nothing but counts passes the same body.
+    /// Puts the document `id` in place of what was there, or removes it, and marks the collection as changed by the
+    /// event `sequence`. A collection that isn't there is added. A write that changes nothing but counts passes the
+    /// same body.
     pub fn set(&mut self, collection: &str, id: &str, body: Option<Body>, sequence: u64) -> Undo {
         let changed = self.add_collection(collection, sequence);
         let before = self.swap(collection, id, body);
@@ -182,8 +183,8 @@ impl Documents {
         before
     }
 
-    /// Appends `{"<path>":[…]}` with the documents of a collection whose ids are greater than `after` by bytes, `limit` at
-    /// most. The page ends early once it has [`PAGE_BYTES_MAX`] bytes.
+    /// Appends `{"<path>":[…]}` with the documents of a collection whose ids are greater than `after` by bytes, `limit`
+    /// at most. The page ends early once it has [`PAGE_BYTES_MAX`] bytes.
     pub fn encode_list(&self, collection: &str, after: Option<&str>, limit: usize, out: &mut Vec<u8>) -> Page<'_> {
         let start = out.len();
         out.push(b'{');
@@ -206,8 +207,8 @@ impl Documents {
         page
     }
 
-    /// Appends the map form of `scope`: the stream's value, restricted to what the scope names. That of a collection or a
-    /// document always has its collection.
+    /// Appends the map form of `scope`: the stream's value, restricted to what the scope names. That of a collection or
+    /// a document always has its collection.
     ///
     /// # Errors
     /// If it would pass `bytes_max` bytes; `out` is then as it was, and no more than that was written meanwhile.

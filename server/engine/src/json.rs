@@ -1,11 +1,11 @@
 //! JSON as Fantail takes it and stores it (RFC 8259, narrowed to what I-JSON calls interoperable, RFC 7493).
 //!
 //! Refused as malformed: text that isn't UTF-8 or begins with a byte order mark, lone surrogates, control characters in
-//! strings, duplicate member names, trailing bytes. Refused as unacceptable: nesting beyond [`DEPTH_MAX`] and numbers that
-//! would come back as another number.
+//! strings, duplicate member names, trailing bytes. Refused as unacceptable: nesting beyond [`DEPTH_MAX`] and numbers
+//! that would come back as another number.
 //!
-//! Invariant: what [`parse`] accepts and [`encode`] writes denotes the same value as the text that came in. The raw text is
-//! scanned first, without recursion, so nothing after the scan meets a depth that it can't hold.
+//! Invariant: what [`parse`] accepts and [`encode`] writes denotes the same value as the text that came in. The raw
+//! text is scanned first, without recursion, so nothing after the scan meets a depth that it can't hold.
 
 mod number;
 mod scan;
@@ -24,8 +24,8 @@ use crate::limits::DEPTH_MAX;
 /// An integer within `i64` or `u64` becomes an integer (`-0` becomes `0`), any other number an `f64`.
 ///
 /// # Errors
-/// A [`JsonError`]: malformed text wins over an unacceptable number, nesting that is too deep wins over all that follows
-/// it.
+/// A [`JsonError`]: malformed text wins over an unacceptable number, nesting that is too deep wins over all that
+/// follows it.
 pub fn parse(text: Vec<u8>) -> Result<Value, JsonError> {
     parse_within(text, DEPTH_MAX)
 }

@@ -1,10 +1,11 @@
 //! How a document is changed: JSON Patch (RFC 6902) and JSON Merge Patch (RFC 7396), and how a change is told.
 //!
 //! Refused are patches that aren't an array of well-formed operations, and operations whose target isn't there or that
-//! would pass a limit: [`DOCUMENT_BYTES_MAX`] and [`DEPTH_MAX`] after each operation, [`PATCH_WORK_BYTES_MAX`] over all.
+//! would pass a limit: [`DOCUMENT_BYTES_MAX`] and [`DEPTH_MAX`] after each operation, [`PATCH_WORK_BYTES_MAX`] over
+//! all.
 //!
-//! Invariant: a patch is applied whole or not at all, and what [`update`] writes turns the old document into the new one
-//! under any strict implementation of RFC 6902.
+//! Invariant: a patch is applied whole or not at all, and what [`update`] writes turns the old document into the new
+//! one under any strict implementation of RFC 6902.
 
 mod draft;
 mod update;
@@ -33,16 +34,18 @@ pub struct Patch {
 }
 
 impl Patch {
-    /// Reads a patch from the JSON of a body. Members that an operation doesn't define are ignored (RFC 6902, section 4).
+    /// Reads a patch from the JSON of a body. Members that an operation doesn't define are ignored (RFC 6902, section
+    /// 4).
     ///
     /// # Errors
-    /// Not an array, more than [`PATCH_OPERATIONS_MAX`] operations, or the first operation that isn't one: not an object,
-    /// an unknown `op`, a member that is missing or of the wrong type, a malformed JSON Pointer.
+    /// Not an array, more than [`PATCH_OPERATIONS_MAX`] operations, or the first operation that isn't one: not an
+    /// object, an unknown `op`, a member that is missing or of the wrong type, a malformed JSON Pointer.
     pub fn read(value: Value) -> Result<Patch, PatchError> {
         Patch::read_within(value, PATCH_OPERATIONS_MAX)
     }
 
-    /// As [`Patch::read`] with another bound on the operations: an event of a checkpoint holds as many as fit its bytes.
+    /// As [`Patch::read`] with another bound on the operations: an event of a checkpoint holds as many as fit its
+    /// bytes.
     pub(crate) fn read_within(value: Value, operations_max: usize) -> Result<Patch, PatchError> {
         let at_root = |fault| PatchError { fault, pointer: String::new() };
         let Value::Array(values) = value else { return Err(at_root(PatchFault::NotArray)) };
@@ -89,8 +92,8 @@ impl Patch {
         self.operations
     }
 
-    /// Appends the operations as compact JSON, separated by commas and without the brackets, each path put under `prefix`
-    /// (a JSON Pointer, not escaped for JSON). `test` is left out: it changes nothing.
+    /// Appends the operations as compact JSON, separated by commas and without the brackets, each path put under
+    /// `prefix` (a JSON Pointer, not escaped for JSON). `test` is left out: it changes nothing.
     pub fn encode(&self, prefix: &str, out: &mut Vec<u8>) {
         let start = out.len();
         for operation in self.operations.iter().filter(|operation| !matches!(operation, PatchOperation::Test(_))) {

@@ -6,6 +6,8 @@
 
 mod group;
 mod operation;
+#[cfg(test)]
+mod tests;
 
 pub use self::group::Sealed;
 pub use self::operation::{Change, Effect, IdempotencyKey, Operation, Outcome, Refusal};

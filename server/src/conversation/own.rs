@@ -6,10 +6,10 @@ use fantail_engine::protocol::problem::Problem;
 use super::answer::Answered;
 use super::inquiry::Inquiry;
 
-/// The page that follows a URL; it needs nothing but itself.
+/// The page that follows a URL. It needs nothing but itself, and brings the policy that says so.
 const PAGE: &[u8] = include_bytes!("page.html");
-const PAGE_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; \
-                           form-action 'none'; base-uri 'none'; frame-ancestors 'none'";
+/// What a page can't say of itself.
+const PAGE_POLICY: &str = "frame-ancestors 'none'";
 
 /// Answers what lies below `/-/` and isn't followed.
 pub(super) fn answer(inquiry: &Inquiry) -> Result<Answered, Answered> {

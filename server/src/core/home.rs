@@ -4,7 +4,6 @@
 //! Invariant: an answer leaves when the position that it was given at is persisted, in the order of questions; so nobody
 //! is ever told what a crash could take back.
 
-use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -54,7 +53,6 @@ pub(super) struct Home {
     disk: Disk,
     clerk: Clerk,
     boxes: Arc<[LetterBox]>,
-    written: Vec<(Arc<str>, Result<(), io::Error>)>,
 }
 
 impl Home {
@@ -66,17 +64,8 @@ impl Home {
         clerk: Clerk,
         boxes: Arc<[LetterBox]>,
     ) -> Home {
-        let mut home = Home {
-            rules,
-            streams: FxHashMap::default(),
-            count,
-            bytes: 0,
-            touched: Vec::new(),
-            disk,
-            clerk,
-            boxes,
-            written: Vec::new(),
-        };
+        let mut home =
+            Home { rules, streams: FxHashMap::default(), count, bytes: 0, touched: Vec::new(), disk, clerk, boxes };
         for stream in recovered {
             let resident = Resident::recovered(stream);
             home.bytes += resident.stream.documents().bytes();
@@ -129,23 +118,13 @@ impl Home {
 
     fn write(&mut self, name: &str, question: WriteQuestion) -> Result<Outcome, Refused> {
         let WriteQuestion { mut operation, key } = question;
-        let room = self.rules.documents_bytes.saturating_sub(self.bytes);
-        let count = Arc::clone(&self.count);
-        let is_new = !self.streams.get(name).is_some_and(|resident| resident.stream.exists());
-        if is_new {
-            match operation.change {
-                Change::Create { .. } | Change::Put(_) => {}
-                Change::Patch(_) | Change::Merge(_) | Change::Delete => return Err(Refused::NotFound),
-            }
-            if manifest::folder(name).is_none() {
-                return Err(Refused::Operation(Refusal::Name(NameError::Long)));
-            }
-            let claimed = count
-                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| (count < STREAMS_MAX).then_some(count + 1));
-            claimed.map_err(|_| Refused::TooManyStreams)?;
+        let is_first = !self.streams.get(name).is_some_and(|resident| resident.stream.exists());
+        if is_first {
+            self.claim(name, &operation.change)?;
         }
+        let room = self.rules.documents_bytes.saturating_sub(self.bytes);
         let resident = self.resident(name);
-        if is_new {
+        if is_first {
             resident.stream.begin(clock::fresh_epoch());
             resident.secret = clock::random();
         }
@@ -155,43 +134,55 @@ impl Home {
         });
         let before = resident.stream.documents().bytes();
         let outcome = resident.stream.commit(&operation, clock::unix_ms(), room);
+        if outcome.is_err() && is_first {
+            resident.stream.retract();
+        }
         let after = resident.stream.documents().bytes();
         let name = Arc::clone(&resident.name);
+        self.bytes = self.bytes + after - before;
         match outcome {
             Ok(outcome) => {
-                self.bytes = self.bytes + after - before;
                 self.touched.push(name);
                 Ok(outcome)
             }
             Err(refusal) => {
-                if is_new {
-                    resident.stream.retract();
-                    count.fetch_sub(1, Ordering::Relaxed);
+                if is_first {
+                    self.count.fetch_sub(1, Ordering::Relaxed);
                 }
                 Err(Refused::Operation(refusal))
             }
         }
     }
 
-    /// The end of a turn: what was committed goes to the disk, and what the disk has is published.
+    /// Counts a stream that is about to be written for the first time.
+    fn claim(&self, name: &str, change: &Change) -> Result<(), Refused> {
+        match change {
+            Change::Create { .. } | Change::Put(_) => {}
+            Change::Patch(_) | Change::Merge(_) | Change::Delete => return Err(Refused::NotFound),
+        }
+        if manifest::folder(name).is_none() {
+            return Err(Refused::Operation(Refusal::Name(NameError::Long)));
+        }
+        let next = |count| (count < STREAMS_MAX).then_some(count + 1);
+        let claimed = self.count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
+        claimed.map(|_| ()).map_err(|_| Refused::TooManyStreams)
+    }
+
+    /// What the disk has is published, and what was committed goes to the disk.
     pub(super) fn turn(&mut self) {
-        let mut written = std::mem::take(&mut self.written);
-        self.disk.turn(&mut written);
-        for (name, result) in written.drain(..) {
+        self.disk.enter();
+        for (name, result) in self.disk.take_done() {
             self.finish(&name, result);
         }
-        self.written = written;
         for name in std::mem::take(&mut self.touched) {
             self.persist(&name);
         }
-        let mut none = Vec::new();
-        self.disk.turn(&mut none);
-        self.written.append(&mut none);
+        self.disk.enter();
     }
 
     /// Whether a turn would do something at once.
     pub(super) fn is_due(&self) -> bool {
-        !self.written.is_empty() || !self.touched.is_empty()
+        self.disk.has_done() || !self.touched.is_empty()
     }
 
     fn persist(&mut self, name: &Arc<str>) {
@@ -314,14 +305,3 @@ impl Home {
         }
     }
 }
-
-/// What waits for its position to be durable.
-pub(super) struct Waiting {
-    pub(super) sequence: u64,
-    pub(super) from: usize,
-    pub(super) ticket: usize,
-    pub(super) answer: Answer,
-}
-
-/// Answers in the order of their questions.
-pub(super) type Queue = VecDeque<Waiting>;

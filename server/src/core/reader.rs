@@ -159,6 +159,13 @@ pub(super) fn follow(resident: &Resident, places: &[Place], from: &From) -> Resu
     let filter = Filter::of(places.iter().map(Place::topic));
     let mut opening = Vec::new();
     write_retry(&mut opening);
+    let is_missing = |place: &Place| match scope(place) {
+        Scope::Document(collection, id) => resident.stream.documents().get(collection, id).is_none(),
+        Scope::Stream | Scope::Collection(_) => false,
+    };
+    if !matches!(from, From::Cursor(_)) && places.iter().any(is_missing) {
+        return Err(Refused::NotFound);
+    }
     let after = match from {
         From::Cursor(cursor) => match judge(resident, cursor) {
             Ok(sequence) => sequence,
@@ -167,16 +174,7 @@ pub(super) fn follow(resident: &Resident, places: &[Place], from: &From) -> Resu
                 return snapshot(resident, places, filter, opening);
             }
         },
-        From::Now => {
-            let is_missing = |place: &Place| match scope(place) {
-                Scope::Document(collection, id) => resident.stream.documents().get(collection, id).is_none(),
-                Scope::Stream | Scope::Collection(_) => false,
-            };
-            if places.iter().any(is_missing) {
-                return Err(Refused::NotFound);
-            }
-            resident.position().sequence
-        }
+        From::Now => resident.position().sequence,
         From::Earliest => resident.stream.earliest() - 1,
         From::Snapshot => return snapshot(resident, places, filter, opening),
     };

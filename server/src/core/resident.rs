@@ -1,5 +1,6 @@
 //! One stream at its home: the engine's stream, its files, who listens, and who waits for an answer.
 
+use std::collections::VecDeque;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -11,7 +12,6 @@ use fantail_engine::log::manifest::{self, Durability, Manifest, State};
 use fantail_engine::position::Position;
 use fantail_engine::stream::{Origin, Refusal, Stream};
 
-use super::home::{Queue, Waiting};
 use super::letter::{Letter, LetterBox};
 use super::question::{Answer, Refused};
 use crate::audience::View;
@@ -44,6 +44,14 @@ enum CheckpointPhase {
     Installing,
 }
 
+/// An answer that waits for its position to be durable.
+struct Waiting {
+    sequence: u64,
+    from: usize,
+    ticket: usize,
+    answer: Answer,
+}
+
 /// See the module.
 pub(super) struct Resident {
     pub(super) name: Arc<str>,
@@ -60,7 +68,8 @@ pub(super) struct Resident {
     pub(super) listeners: Vec<usize>,
     /// Whether its folder and manifest are on disk, or about to be.
     is_on_disk: bool,
-    waiting: Queue,
+    /// In the order of the questions.
+    waiting: VecDeque<Waiting>,
     checkpoint: CheckpointPhase,
     /// Offset in the log up to which the last checkpoint reaches.
     checkpointed: u64,
@@ -82,7 +91,7 @@ impl Resident {
             phase: Phase::Idle,
             listeners: Vec::new(),
             is_on_disk: true,
-            waiting: Queue::new(),
+            waiting: VecDeque::new(),
             checkpoint: CheckpointPhase::None,
             checkpointed: recovered.checkpointed,
         }
@@ -112,7 +121,7 @@ impl Resident {
             phase: Phase::Idle,
             listeners: Vec::new(),
             is_on_disk: false,
-            waiting: Queue::new(),
+            waiting: VecDeque::new(),
             checkpoint: CheckpointPhase::None,
             checkpointed: 0,
         }

@@ -60,10 +60,14 @@ enum Step {
     Sync = 3,
 }
 
+/// What came of a stream's group.
+pub type Written = (Arc<str>, io::Result<()>);
+
 /// A core's writes.
 pub struct Disk {
     ring: Ring,
     jobs: Slab<Job>,
+    done: Vec<Written>,
     durability: Durability,
 }
 
@@ -73,7 +77,7 @@ impl Disk {
     /// # Errors
     /// As [`Ring::open`].
     pub fn new(durability: Durability, eventfd: RawFd) -> io::Result<Disk> {
-        Ok(Disk { ring: Ring::open(ENTRIES, 2 * ENTRIES, eventfd)?, jobs: Slab::new(), durability })
+        Ok(Disk { ring: Ring::open(ENTRIES, 2 * ENTRIES, eventfd)?, jobs: Slab::new(), done: Vec::new(), durability })
     }
 
     /// Begins to write a group to the end of the stream's files. At most one per stream is in flight.
@@ -113,8 +117,8 @@ impl Disk {
         }
     }
 
-    /// Submits what was begun, and hands out the streams whose group is done, with what failed.
-    pub fn turn(&mut self, done: &mut Vec<(Arc<str>, Result<(), io::Error>)>) {
+    /// Submits what was begun, and takes note of what is done.
+    pub fn enter(&mut self) {
         if !self.ring.is_woken() {
             return;
         }
@@ -143,9 +147,20 @@ impl Disk {
             job.outstanding -= 1;
             if job.outstanding == 0 {
                 let job = self.jobs.remove(id);
-                done.push((job.stream, job.failure.map_or(Ok(()), Err)));
+                self.done.push((job.stream, job.failure.map_or(Ok(()), Err)));
             }
         }
+    }
+
+    /// The groups that are done since this was last asked.
+    pub fn take_done(&mut self) -> Vec<Written> {
+        std::mem::take(&mut self.done)
+    }
+
+    /// Whether there are any.
+    #[must_use]
+    pub fn has_done(&self) -> bool {
+        !self.done.is_empty()
     }
 
     /// Whether a group is in flight.

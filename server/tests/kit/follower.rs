@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::{Answer, Client, PATIENCE, fold};
+use super::{Answer, Client, PATIENCE, Server, fold};
 
 /// One block of a stream, and the comments and `retry:` that came with it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -56,7 +56,9 @@ impl Follower {
         let end = loop {
             match follower.input.windows(4).position(|window| window == b"\r\n\r\n") {
                 Some(end) => break end,
-                None => assert!(follower.read(), "it ended in the head: {:?}", String::from_utf8_lossy(&follower.input)),
+                None => {
+                    assert!(follower.read(), "it ended in the head: {:?}", String::from_utf8_lossy(&follower.input))
+                }
             }
         };
         let head: Vec<u8> = follower.input.drain(..end + 4).collect();
@@ -144,6 +146,51 @@ impl Follower {
                 return count;
             }
         }
+    }
+
+    /// Folds what comes to a follower of `target` until it is where the server is: what it got includes the last event
+    /// that concerns it.
+    #[track_caller]
+    pub(crate) fn fold_rest(&mut self, value: &mut Value, target: &str, server: &Server) {
+        let page = server.json(&format!("{target}?history=0-0&limit=1000"));
+        let last = page["events"].as_array().and_then(|events| events.last()).expect("history")["id"].clone();
+        let deadline = Instant::now() + PATIENCE;
+        while *value != server.json(&format!("{target}?as=map")) {
+            assert!(Instant::now() < deadline, "not there yet");
+            let (id, operations) = self.patch();
+            fold(value, &operations.to_string());
+            if last == id.as_str() {
+                return;
+            }
+        }
+    }
+
+    /// The next bytes, which are no block.
+    #[track_caller]
+    pub(crate) fn bytes(&mut self, count: usize) -> String {
+        while self.input.len() < count {
+            assert!(self.read(), "the stream ended");
+        }
+        String::from_utf8(self.input.drain(..count).collect()).expect("a stream is UTF-8")
+    }
+
+    /// That the server closes, with whatever else it sends, cleanly or by a reset.
+    pub(crate) fn expect_gone(&mut self) {
+        let mut chunk = [0; 1024];
+        loop {
+            match self.socket.read(&mut chunk) {
+                Ok(0) => return,
+                Ok(_) => {}
+                Err(error) => {
+                    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+                    return;
+                }
+            }
+        }
+    }
+
+    pub(crate) fn shut_write_side(&self) {
+        self.socket.shutdown(std::net::Shutdown::Write).expect("a socket");
     }
 
     /// Reads until the server ends the stream; returns what was left.

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 pub(crate) use follower::{Block, Follower};
 pub(crate) use http::{Answer, Client};
-pub(crate) use server::Server;
 use serde_json::Value;
+pub(crate) use server::Server;
 
 /// How long a test waits for what must come.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);

@@ -17,12 +17,13 @@ use crate::json::{self, JsonError, Measure, measure};
 use crate::limits::DEPTH_MAX;
 use crate::patch::{Draft, Patch, PatchError, PatchFault};
 
-/// Levels of nesting that an event puts around a document: the operations, an operation, the stream's value, a collection.
+/// Levels of nesting that an event puts around a document: the operations, an operation, the stream's value, a
+/// collection.
 const EVENT_DEPTH: usize = 4;
 
 impl Documents {
-    /// Applies the data of the event `sequence` (a JSON array of operations on the stream's value) and marks the collections
-    /// that it touches as changed by it.
+    /// Applies the data of the event `sequence` (a JSON array of operations on the stream's value) and marks the
+    /// collections that it touches as changed by it.
     ///
     /// # Errors
     /// The data isn't such an array, or an operation can't be applied. What was applied before it stays.

@@ -338,7 +338,8 @@ proptest! {
         let mut documents = filled(&["1", "a"]);
         let _ = documents.fold(&data, 1);
         let _ = documents.fold(patch.to_string().as_bytes(), 2);
-        let under = patch.to_string().replace("\"path\":\"", "\"path\":\"/notes/1").replace("\"from\":\"", "\"from\":\"/notes/1");
+        let under = |text: String, name: &str| text.replace(&format!("{name}\":\""), &format!("{name}\":\"/notes/1"));
+        let under = under(under(patch.to_string(), "path"), "from");
         let _ = documents.fold(under.as_bytes(), 3);
         prop_assert_eq!(documents.bytes(), bytes(&documents));
     }

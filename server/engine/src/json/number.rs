@@ -1,13 +1,13 @@
 //! Whether a number can be kept: read as an `f64`, is it still the number that the text denotes?
 //!
-//! It refuses what overflows and what the shortest decimal of the `f64` doesn't denote. Invariant: a number that is kept
-//! is written again as the same number, be it in other letters (`1e2` as `100.0`).
+//! It refuses what overflows and what the shortest decimal of the `f64` doesn't denote. Invariant: a number that is
+//! kept is written again as the same number, be it in other letters (`1e2` as `100.0`).
 
 /// The most significant digits that the shortest decimal of an `f64` has.
 const DIGITS_MAX: u32 = 17;
 
-/// Significant digits that every `f64` in its normal range tells apart: two decimals of so few digits never share one, so
-/// the shortest of its decimals is the one in the text.
+/// Significant digits that every `f64` in its normal range tells apart: two decimals of so few digits never share one,
+/// so the shortest of its decimals is the one in the text.
 const DIGITS_EXACT: u32 = 15;
 
 /// Reads the text of a JSON number that isn't a 64-bit integer.
@@ -93,7 +93,8 @@ mod tests {
         fn every_float_is_kept_as_rust_and_as_we_write_it(bits: u64) {
             let float = f64::from_bits(bits);
             prop_assume!(float.is_finite());
-            for text in [format!("{float:e}"), format!("{float:?}"), serde_json::Number::from_f64(float).expect("finite").to_string()] {
+            let stored = serde_json::Number::from_f64(float).expect("finite").to_string();
+            for text in [format!("{float:e}"), format!("{float:?}"), stored] {
                 prop_assert_eq!(keep(&text).map(f64::to_bits), Some(bits), "{}", text);
             }
         }
@@ -107,7 +108,8 @@ mod tests {
 
         #[test]
         fn a_longer_decimal_is_another_number(float in -1e300f64..1e300, digit in 1u8..=9) {
-            let (mantissa, power) = { let text = format!("{float:e}"); let (m, p) = text.split_once('e').expect("an exponent"); (m.to_owned(), p.to_owned()) };
+            let shortest = format!("{float:e}");
+            let (mantissa, power) = shortest.split_once('e').expect("an exponent");
             let point = if mantissa.contains('.') { "" } else { "." };
             let text = format!("{mantissa}{point}000000000000000000{digit}e{power}");
             prop_assert_eq!(keep(&text), None, "{}", text);

@@ -1,11 +1,11 @@
 //! The pass over the raw text that comes before the parser: without recursion, without a copy.
 //!
-//! It refuses what the parser might let pass or would have to recurse into: bytes that aren't UTF-8, control characters,
-//! lone surrogates, unknown escapes, numbers outside of JSON's grammar, nesting beyond the bound. Numbers that aren't 64-bit
-//! integers it reads itself, exactly rounded.
+//! It refuses what the parser might let pass or would have to recurse into: bytes that aren't UTF-8, control
+//! characters, lone surrogates, unknown escapes, numbers outside of JSON's grammar, nesting beyond the bound. Numbers
+//! that aren't 64-bit integers it reads itself, exactly rounded.
 //!
-//! Invariant: after the scan the text is as valid or invalid as before, and each number in it that isn't a 64-bit integer
-//! has become `0.0` and spaces, standing for the next of [`Scan::floats`].
+//! Invariant: after the scan the text is as valid or invalid as before, and each number in it that isn't a 64-bit
+//! integer has become `0.0` and spaces, standing for the next of [`Scan::floats`].
 
 use super::{JsonError, number, push_token};
 

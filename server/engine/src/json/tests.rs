@@ -182,7 +182,7 @@ proptest! {
     #[test]
     fn mutations_are_taken_or_refused_as_by_serde_json(
         value in values(),
-        edits in prop::collection::vec((any::<prop::sample::Index>(), 0usize..3, any::<u8>(), r#"[\[\]{}",:\\/ud0-9eE.\- tn\x00\x0c]"#), 1..4),
+        edits in prop::collection::vec(edits(), 1..4),
     ) {
         let mut text = written(&value).into_bytes();
         for (place, edit, byte, letter) in edits {
@@ -196,6 +196,11 @@ proptest! {
         }
         agree(&text)?;
     }
+}
+
+/// A place in a text, what to do there, and with which byte.
+fn edits() -> impl Strategy<Value = (prop::sample::Index, usize, u8, String)> {
+    (any::<prop::sample::Index>(), 0usize..3, any::<u8>(), r#"[\[\]{}",:\\/ud0-9eE.\- tn\x00\x0c]"#)
 }
 
 /// We accept exactly what serde_json does, less what the rules here add, and with the same result.

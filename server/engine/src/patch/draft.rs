@@ -1,8 +1,8 @@
 //! A document while operations are applied to it, one by one, with its exact size and what the work has cost.
 //!
 //! It applies the operations itself rather than by json-patch: that crate's undo panics if a `move` fails half-way, it
-//! loses what a `move` takes, its `test` tells 1 from 1.0, and it can't say how large the values are that it replaces. A
-//! draft isn't undone; the caller drops it.
+//! loses what a `move` takes, its `test` tells 1 from 1.0, and it can't say how large the values are that it replaces.
+//! A draft isn't undone; the caller drops it.
 //!
 //! Invariant: `bytes` is what [`json::encode`] would write, and `depth` is no less than the nesting.
 
@@ -18,8 +18,8 @@ use crate::limits::{DEPTH_MAX, DOCUMENT_BYTES_MAX, PATCH_WORK_BYTES_MAX};
 /// Bytes of work that a value costs besides its text when it is copied or compared: its place in memory.
 pub(super) const NODE_WORK: usize = 16;
 
-/// Bytes of work that an element costs when it is shifted in its array: 32 bytes in memory, moved some eight times as fast
-/// as they are copied.
+/// Bytes of work that an element costs when it is shifted in its array: 32 bytes in memory, moved some eight times as
+/// fast as they are copied.
 pub(super) const SHIFT_WORK: usize = 4;
 
 /// Bytes of a document up to which debug builds count them again after each operation.
@@ -59,8 +59,8 @@ impl Draft {
         self.value
     }
 
-    /// Applies one operation (RFC 6902, section 4) and says whether the limits hold. After an error the draft is good for
-    /// nothing.
+    /// Applies one operation (RFC 6902, section 4) and says whether the limits hold. After an error the draft is good
+    /// for nothing.
     pub(crate) fn apply(&mut self, operation: &PatchOperation) -> Result<(), PatchFault> {
         self.step(operation)?;
         debug_assert!(self.bytes > EXACT_BYTES_MAX || self.bytes == json::encoded_len(&self.value));

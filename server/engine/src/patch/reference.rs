@@ -1,4 +1,5 @@
-//! RFC 6902 as plainly as it can be written, to judge patches by: strict, slow, and sharing no code with what it judges.
+//! RFC 6902 as plainly as it can be written, to judge patches by: strict, slow, and sharing no code with what it
+//! judges.
 
 use serde_json::Value;
 

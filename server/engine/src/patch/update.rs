@@ -1,9 +1,10 @@
 //! What followers are sent of a changed document: the smaller of `replace` and the operations that changed it.
 //!
 //! The operations are the client's own patch or, for a change that came as a whole, the difference between the two
-//! documents. It is written as it is found and given up where it grows past `replace`, or where finding or following it costs
-//! more than [`PATCH_WORK_BYTES_MAX`]: memory stays within twice the document's, and no event is dearer than a client's
-//! patch may be. Refused as well: paths that npm's fast-json-patch throws on (`__proto__`, `constructor/prototype`).
+//! documents. It is written as it is found and given up where it grows past `replace`, or where finding or following it
+//! costs more than [`PATCH_WORK_BYTES_MAX`]: memory stays within twice the document's, and no event is dearer than a
+//! client's patch may be. Refused as well: paths that npm's fast-json-patch throws on (`__proto__`,
+//! `constructor/prototype`).
 
 use serde_json::{Map, Value};
 
@@ -12,11 +13,12 @@ use super::{Patch, PatchOperation, encode_operation};
 use crate::json::{self, push_token};
 use crate::limits::PATCH_WORK_BYTES_MAX;
 
-/// Appends the JSON array of operations on the stream's value, whose document at `pointer` (a JSON Pointer, not escaped for
-/// JSON) is `old`, that makes it `new`: an event's whole data.
+/// Appends the JSON array of operations on the stream's value, whose document at `pointer` (a JSON Pointer, not escaped
+/// for JSON) is `old`, that makes it `new`: an event's whole data.
 ///
-/// `new_bytes` is the compact text of `new`; `own` is the patch that a client has applied, if the change came as one. If the
-/// two documents are equal to the byte, the array is empty, unless `own` has operations that cancel each other out.
+/// `new_bytes` is the compact text of `new`; `own` is the patch that a client has applied, if the change came as one.
+/// If the two documents are equal to the byte, the array is empty, unless `own` has operations that cancel each other
+/// out.
 pub fn update(pointer: &str, old: &Value, new: &Value, new_bytes: &[u8], own: Option<&Patch>, out: &mut Vec<u8>) {
     let start = out.len();
     out.extend_from_slice(b"[{\"op\":\"replace\",\"path\":");
