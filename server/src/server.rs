@@ -10,7 +10,7 @@ use std::{io, mem, thread};
 
 use anyhow::Context;
 use fantail_engine::log::manifest::Durability;
-use monoio::{FusionDriver, RuntimeBuilder};
+use monoio::{IoUringDriver, RuntimeBuilder};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -111,7 +111,7 @@ pub fn start(options: &Options) -> anyhow::Result<Server> {
     for (number, (listener, streams)) in listeners.into_iter().zip(streams).enumerate() {
         let (cores, open, clerk) = (Arc::clone(&cores), Arc::clone(&open), clerk.clone());
         let (report, cpu) = (report.clone(), cpus[number % cpus.len()]);
-        let run = move || run_core(cores, number, cpu, streams, clerk, listener, &open, &report);
+        let run = move || run_core(cores, number, cpu, streams, clerk, listener, open, &report);
         threads.push(thread::Builder::new().name(format!("core-{number}")).spawn(run)?);
     }
     for _ in 0..count {
@@ -168,14 +168,14 @@ fn run_core(
     streams: Vec<Recovered>,
     clerk: Clerk,
     listener: TcpListener,
-    open: &AtomicUsize,
+    open: Arc<AtomicUsize>,
     report: &mpsc::Sender<anyhow::Result<()>>,
 ) {
     if let Err(error) = pin(cpu) {
         tracing::warn!(cpu, %error, "core {number} isn't pinned");
     }
     let begun =
-        RuntimeBuilder::<FusionDriver>::new().enable_timer().build().map_err(RingRefused).and_then(|runtime| {
+        RuntimeBuilder::<IoUringDriver>::new().enable_timer().build().map_err(RingRefused).and_then(|runtime| {
             Core::new(cores, number, streams, clerk).map(|core| (runtime, core)).map_err(RingRefused)
         });
     let (mut runtime, core) = match begun {
@@ -194,7 +194,10 @@ fn run_core(
         };
         monoio::spawn(accept::accept(core.clone(), listener));
         drop(report.send(Ok(())));
-        if let Err(error) = core.run(open).await {
+        // A task like the others, so that it takes its place in their queue: the runtime polls its first future, and that
+        // one alone, for as long as it is ready.
+        let turn = monoio::spawn(async move { core.run(&open).await });
+        if let Err(error) = turn.await {
             panic!("core {number} can't go on: {error}");
         }
     });

@@ -73,9 +73,9 @@ impl LetterBox {
         }
     }
 
-    /// From now on, a letter rings again.
+    /// From now on, a letter rings again. A swap, so that whoever posted before it is seen in the queue afterwards.
     pub(super) fn rearm(&self) {
-        self.is_rung.store(false, Ordering::Release);
+        self.is_rung.swap(false, Ordering::AcqRel);
     }
 
     pub(super) fn take(&self) -> Option<Letter> {

@@ -96,7 +96,7 @@ impl Core {
     }
 }
 
-/// Wakes the turn whenever the eventfd is rung. A readiness wait, so that either driver of the runtime serves.
+/// Wakes the turn whenever the eventfd is rung.
 async fn listen_for_letters(core: Rc<Core>, doorbell: UnixStream) {
     loop {
         if let Err(error) = doorbell.readable(false).await {
