@@ -41,7 +41,7 @@ fn frames(criterion: &mut Criterion) {
             bencher.iter(|| decode(black_box(&frame)).map(|frame| frame.length));
         });
         let mut parser = Parser::new(1 << 20);
-        group.bench_function(BenchmarkId::new("parse as a client", bytes), |bencher| {
+        group.bench_function(BenchmarkId::new("parse", bytes), |bencher| {
             bencher.iter(|| {
                 let mut events = 0;
                 parser.feed(black_box(&frame), |_| events += 1).expect("a frame below the bound");

@@ -10,6 +10,8 @@
 mod followers;
 mod heartbeat;
 mod seat;
+#[cfg(test)]
+mod tests;
 mod tier;
 mod view;
 
@@ -26,7 +28,7 @@ use slab::Slab;
 
 pub use self::followers::Filter;
 use self::followers::Followers;
-use self::seat::{Kind, SeatId, State, armed};
+use self::seat::{Kind, SeatId, State, TIERS_MAX, armed};
 use self::tier::{Completion, Tier};
 pub use self::view::{Found, View};
 use self::view::{Step, ViewId, Watched};
@@ -36,8 +38,12 @@ use crate::storage::snapshot::Snapshot;
 /// Entries and bytes that the fan-out sends before it lets the conversations of its core run.
 const QUANTUM_ENTRIES: usize = 1024;
 const QUANTUM_BYTES: u64 = 4 * 1024 * 1024;
-/// Entries of a quantum that live seats leave to those behind, when there are any.
-const QUANTUM_BEHIND: usize = QUANTUM_ENTRIES / 4;
+/// The part of a quantum that live seats leave to those behind when there are any, and all seats to heartbeats.
+const QUANTUM_SHARE: usize = 4;
+/// What a look at a seat that needs nothing costs of a quantum's bytes, since it costs time.
+const LOOK_BYTES: u64 = 64;
+/// Bytes of the log that are searched for the cost of one that is sent.
+const SEARCH_BYTES: u64 = 16;
 /// Bytes of one send.
 const SEND_BYTES: u64 = 256 * 1024;
 /// Bytes that a listener may send unasked before it is shown out.
@@ -59,20 +65,29 @@ pub struct Reading {
     pub parts: VecDeque<Range<u64>>,
 }
 
-/// How much a quantum may still send.
+/// How much a quantum may still do.
 struct Budget {
     entries: usize,
     bytes: u64,
 }
 
 impl Budget {
+    const QUANTUM: Budget = Budget { entries: QUANTUM_ENTRIES, bytes: QUANTUM_BYTES };
+    const SHARE: Budget =
+        Budget { entries: QUANTUM_ENTRIES / QUANTUM_SHARE, bytes: QUANTUM_BYTES / QUANTUM_SHARE as u64 };
+
     fn spend(&mut self, bytes: u64) {
         self.entries -= 1;
+        self.look(bytes);
+    }
+
+    /// Time that goes by without a send.
+    fn look(&mut self, bytes: u64) {
         self.bytes = self.bytes.saturating_sub(bytes);
     }
 
-    fn is_spent(&self, reserve: usize) -> bool {
-        self.entries <= reserve || self.bytes == 0
+    fn is_spent(&self) -> bool {
+        self.entries == 0 || self.bytes == 0
     }
 }
 
@@ -147,7 +162,7 @@ impl Audience {
         let Some(&id) = self.streams.get(stream) else { return };
         let watched = &mut self.watched[id.0 as usize];
         watched.view.position = position;
-        let (seen, to) = (watched.seen, watched.view.published());
+        let (seen, to) = (watched.seen, watched.view.told(watched.seen));
         if seen == to {
             return;
         }
@@ -195,6 +210,7 @@ impl Audience {
         let view = *self.streams.get(stream).ok_or(io::ErrorKind::NotFound)?;
         let tier = match self.tiers.iter().position(|tier| !tier.is_full()) {
             Some(tier) => tier,
+            None if self.tiers.len() == TIERS_MAX => return Err(io::ErrorKind::QuotaExceeded.into()),
             None => {
                 self.tiers.push(Tier::open(self.slots, self.eventfd)?);
                 tracing::debug!(tiers = self.tiers.len(), "the audience opened another tier");
@@ -228,10 +244,12 @@ impl Audience {
         let watched = &mut self.watched[view.0 as usize];
         let known = match &filter {
             Filter::Whole => watched.whole,
-            Filter::Paths(paths) => watched
-                .paths
-                .get(&paths[0])
-                .and_then(|ids| ids.iter().copied().find(|id| self.followers[*id as usize].filter == filter)),
+            Filter::Paths(paths) => {
+                // Many combine a topic that all follow with one of their own: the rarest path has the shortest list.
+                let lists = paths.iter().map(|path| watched.paths.get(path).map_or(&[][..], Vec::as_slice));
+                let rarest = lists.min_by_key(|ids| ids.len()).unwrap_or_default();
+                rarest.iter().copied().find(|id| self.followers[*id as usize].filter == filter)
+            }
         };
         let id = known.unwrap_or_else(|| {
             let id = self.followers.insert(Followers::new(view, filter.clone(), watched.seen)) as u32;
@@ -266,7 +284,9 @@ impl Audience {
             Filter::Paths(paths) => {
                 for path in paths {
                     if let Some(ids) = watched.paths.get_mut(path) {
-                        ids.retain(|other| *other != id);
+                        if let Some(index) = ids.iter().position(|other| *other == id) {
+                            ids.swap_remove(index);
+                        }
                         if ids.is_empty() {
                             watched.paths.remove(path);
                         }
@@ -280,8 +300,16 @@ impl Audience {
     /// One quantum: completions, then sends. Returns whether there is more to do at once.
     pub fn turn(&mut self) -> bool {
         self.enter();
-        let mut budget = Budget { entries: QUANTUM_ENTRIES, bytes: QUANTUM_BYTES };
+        // Private bytes must not share an enter with bytes of the log for the same seat: they are not sent again if the
+        // socket takes only some of them.
+        self.beat(&mut Budget { ..Budget::SHARE });
+        self.enter();
+        let share = if self.behind.is_empty() { Budget { entries: 0, bytes: 0 } } else { Budget::SHARE };
+        let mut budget =
+            Budget { entries: Budget::QUANTUM.entries - share.entries, bytes: Budget::QUANTUM.bytes - share.bytes };
         self.fan_out(&mut budget);
+        budget.entries += share.entries;
+        budget.bytes += share.bytes;
         let visited = self.catch_up(&mut budget);
         self.enter();
         for (id, generation) in visited {
@@ -290,7 +318,10 @@ impl Audience {
                 self.behind.push_back((id, generation));
             }
         }
-        !self.hot.is_empty() || !self.behind.is_empty() || self.tiers.iter_mut().any(Tier::is_woken)
+        !self.hot.is_empty()
+            || !self.behind.is_empty()
+            || self.heartbeat.is_due()
+            || self.tiers.iter_mut().any(Tier::is_woken)
     }
 
     /// Enters the rings that have something to do, and handles all that completed.
@@ -300,9 +331,8 @@ impl Audience {
             if !tier.is_woken() {
                 continue;
             }
-            tier.enter();
             let mut completions = std::mem::take(&mut self.completions);
-            tier.reap(&mut completions);
+            tier.enter(&mut completions);
             for completion in completions.drain(..) {
                 self.complete(index, completion);
             }
@@ -312,13 +342,12 @@ impl Audience {
 
     /// Sends live seats what was published, topic after topic, each at most once in a quantum.
     fn fan_out(&mut self, budget: &mut Budget) {
-        let reserve = if self.behind.is_empty() { 0 } else { QUANTUM_BEHIND };
         for _ in 0..self.hot.len() {
-            if budget.is_spent(reserve) {
+            if budget.is_spent() {
                 return;
             }
             let Some(id) = self.hot.pop_front() else { return };
-            match self.pass(id, budget, reserve) {
+            match self.pass(id, budget) {
                 true => {
                     self.followers[id as usize].is_hot = false;
                     self.forget_if_empty(id);
@@ -329,18 +358,16 @@ impl Audience {
     }
 
     /// Visits live seats of one topic while the budget lasts. Returns whether all of them have everything.
-    fn pass(&mut self, id: u32, budget: &mut Budget, reserve: usize) -> bool {
+    fn pass(&mut self, id: u32, budget: &mut Budget) -> bool {
         let followers = &mut self.followers[id as usize];
         let watched = &self.watched[followers.view.0 as usize];
         let now = self.heartbeat.now();
         let mut broken = Vec::new();
-        while followers.left > 0 && !budget.is_spent(reserve) {
-            if followers.next >= followers.live.len() {
-                followers.next = 0;
-            }
-            let Some(&seat_id) = followers.live.get(followers.next) else { break };
-            followers.next += 1;
-            followers.left -= 1;
+        budget.look(LOOK_BYTES);
+        while !budget.is_spent()
+            && let Some(seat_id) = followers.visit()
+        {
+            budget.look(LOOK_BYTES);
             let tier = &mut self.tiers[seat_id.tier()];
             let seat = tier.seat(seat_id.slot());
             let Some((from, to)) = followers.run(seat.cursor) else { continue };
@@ -359,11 +386,10 @@ impl Audience {
             tier.send(Kind::Send, seat_id.slot(), bytes);
             budget.spend(bytes.len() as u64);
         }
-        let is_visited = followers.left == 0 || followers.live.is_empty();
-        let is_finished = is_visited && !followers.is_unfinished;
+        let is_finished = followers.is_visited() && !followers.is_unfinished;
         if is_finished {
             followers.settle(watched.seen);
-        } else if is_visited {
+        } else if followers.is_visited() {
             followers.restart();
         }
         for seat in broken {
@@ -376,7 +402,7 @@ impl Audience {
     fn catch_up(&mut self, budget: &mut Budget) -> Vec<(SeatId, u16)> {
         let mut visited = Vec::new();
         for _ in 0..self.behind.len() {
-            if budget.is_spent(0) {
+            if budget.is_spent() {
                 break;
             }
             let Some((id, generation)) = self.behind.pop_front() else { break };
@@ -406,8 +432,9 @@ impl Audience {
         let seat = tier.seat(id.slot());
         let followers = &mut self.followers[seat.followers as usize];
         let watched = &self.watched[followers.view.0 as usize];
-        match watched.view.step(&followers.filter, seat.cursor, SEND_BYTES)? {
+        match watched.view.step(&followers.filter, seat.cursor, watched.seen, SEND_BYTES)? {
             Step::Run(at, bytes) => {
+                budget.look((at - seat.cursor) / SEARCH_BYTES);
                 seat.cursor = at + bytes.len() as u64;
                 seat.sent = self.heartbeat.now();
                 seat.quiet = 0;
@@ -415,17 +442,17 @@ impl Audience {
                 budget.spend(bytes.len() as u64);
             }
             Step::Skip(to) => {
+                budget.spend((to - seat.cursor) / SEARCH_BYTES);
                 seat.cursor = to;
-                budget.spend(0);
             }
             Step::Done => {
+                budget.look(LOOK_BYTES);
                 seat.state = State::Live;
-                seat.place = followers.live.len() as u32;
                 if followers.live.is_empty() {
                     followers.settle(watched.seen);
                     followers.target = watched.seen;
                 }
-                followers.live.push(id);
+                seat.place = followers.add(id);
                 return Ok(false);
             }
         }
@@ -511,8 +538,11 @@ impl Audience {
                     }
                 }
             }
-            // Success is silent; a failure means that the peer is gone, and the polls have said so.
-            Kind::Shutdown => {}
+            // A failure means that the peer is gone, and the polls say so.
+            Kind::Shutdown => {
+                seat.armed &= !armed::SHUTDOWN;
+                self.close_if_unarmed(id);
+            }
             Kind::Close => {
                 assert!(result >= 0, "the slot of a seat couldn't be closed: errno {}", -result);
                 self.tiers[tier].release(tag.slot);
@@ -544,14 +574,10 @@ impl Audience {
             return;
         }
         let followers = &mut self.followers[seat.followers as usize];
-        let place = seat.place as usize;
-        followers.live.swap_remove(place);
-        if let Some(&moved) = followers.live.get(place) {
-            self.tiers[moved.tier()].seat(moved.slot()).place = place as u32;
-        }
-        // The seat that moved may have been passed over.
-        if followers.left > 0 {
-            followers.restart();
+        for place in followers.remove(seat.place) {
+            if let Some(&moved) = followers.live.get(place as usize) {
+                self.tiers[moved.tier()].seat(moved.slot()).place = place;
+            }
         }
     }
 
@@ -580,14 +606,22 @@ impl Audience {
         if seat.in_snapshot {
             self.snapshots.remove(&id);
         }
-        match self.tiers[id.tier()].seat(id.slot()).armed {
-            0 => self.close_if_unarmed(id),
-            _ => self.tiers[id.tier()].shutdown(id.slot()),
-        }
+        self.close_or_shut_down(id);
         self.part(followers);
     }
 
-    /// The polls of a seat that leaves have completed: now a close reaches the peer.
+    /// With a poll armed the peer wouldn't notice a close: then the socket is shut down first, which completes the polls.
+    fn close_or_shut_down(&mut self, id: SeatId) {
+        let tier = &mut self.tiers[id.tier()];
+        let seat = tier.seat(id.slot());
+        if seat.armed == 0 {
+            return self.close_if_unarmed(id);
+        }
+        seat.armed |= armed::SHUTDOWN;
+        tier.shutdown(id.slot());
+    }
+
+    /// Closes the socket of a seat that leaves once nothing that the kernel holds for it is outstanding.
     fn close_if_unarmed(&mut self, id: SeatId) {
         let tier = &mut self.tiers[id.tier()];
         let seat = tier.seat(id.slot());
@@ -612,9 +646,9 @@ impl Audience {
                 }
                 self.leave(SeatId::new(index, slot));
             }
-            // The words are the caller's: the kernel takes them before this returns.
-            self.tiers[index].enter();
         }
+        // The words are the caller's: the kernel takes them before this returns.
+        self.enter();
     }
 }
 

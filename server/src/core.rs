@@ -7,10 +7,11 @@
 //! Cores share letter boxes and, per stream, one word: how far the log may be shown.
 
 pub(crate) mod clock;
+pub(crate) mod following;
 mod home;
 mod letter;
 pub(crate) mod question;
-pub(crate) mod reader;
+mod reader;
 mod resident;
 mod turn;
 
@@ -31,8 +32,8 @@ use slab::Slab;
 
 use self::home::{Home, Rules};
 use self::letter::{Letter, LetterBox};
-use self::question::{Answer, Following, Question};
-use crate::audience::Audience;
+use self::question::{Answer, Question};
+use crate::audience::{Audience, Filter, Start};
 use crate::storage::clerk::{Clerk, Done};
 use crate::storage::disk::Disk;
 use crate::storage::recovery::Recovered;
@@ -248,8 +249,7 @@ impl Core {
     }
 
     /// Hands a connection that has been answered to the audience.
-    pub(crate) fn seat(&self, socket: OwnedFd, stream: &str, following: Following) {
-        let Following { filter, start, .. } = following;
+    pub(crate) fn seat(&self, socket: OwnedFd, stream: &str, filter: Filter, start: Start) {
         // What the home said of the stream lies in the letter box, if no turn has been since.
         self.take_letters();
         if let Err(error) = self.audience.borrow_mut().seat(socket, stream, filter, start) {

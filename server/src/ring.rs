@@ -89,6 +89,11 @@ impl Ring {
         queue.taskrun() || queue.cq_overflow()
     }
 
+    /// Whether completions found no room in the ring: the kernel keeps them until the next enter.
+    pub fn has_spilled(&mut self) -> bool {
+        self.ring.submission().cq_overflow()
+    }
+
     /// The completions that are there.
     pub fn completions(&mut self) -> impl Iterator<Item = cqueue::Entry> {
         self.ring.completion()

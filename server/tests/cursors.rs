@@ -81,7 +81,7 @@ fn check_reset(server: &Server, target: &str, cursor: &str, reason: &str) {
         follower.fold_until(&mut value, map.position());
     }
     assert_eq!(value, map.json(), "{target} from {cursor:?}");
-    let live = server.put("/messages/0", &json!({"now": position}).to_string()).expect(200);
+    let live = server.put("/messages/0", &json!({"now": map.position()}).to_string()).expect(200);
     assert_eq!(follower.patch().0, live.position(), "it goes on live");
 }
 

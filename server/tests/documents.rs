@@ -25,7 +25,7 @@ fn post_chooses_a_uuid_v7() {
     assert_eq!(shape, [8, 4, 4, 4, 12], "{id}");
     assert_eq!(&id[14..15], "7", "{id}");
     let read = server.get(&format!("/messages/{id}")).expect(200);
-    assert_eq!((read.body, read.field("ETag")), (answer.body.clone(), answer.field("ETag")));
+    assert_eq!((&read.body, read.field("ETag")), (&answer.body, answer.field("ETag")));
     let later = server.post("/messages", "{}").expect(201);
     assert!(later.json()["id"].as_str() > Some(&id), "ids grow");
 }

@@ -65,7 +65,7 @@ fn bodies_may_be_chunked() {
     let mut client = server.connect();
     client.send(
         "POST /messages HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\nTransfer-Encoding: Chunked\r\n\r\n\
-         a\r\n{\"id\":\"1\",\"\r\n5\r\na\":1}\r\n0\r\n\r\n",
+         b\r\n{\"id\":\"1\",\"\r\n5\r\na\":1}\r\n0\r\n\r\n",
     );
     assert_eq!(client.answer("POST").expect(201).json(), json!({"id": "1", "a": 1}));
     client.ask("GET", "/messages/1", &[], "").expect(200);

@@ -5,7 +5,22 @@
 
 mod kit;
 
+mod accept;
 mod conditions;
 mod documents;
+mod http;
 mod json;
 mod lists;
+mod own;
+
+mod cursors;
+mod following;
+mod snapshots;
+mod topics;
+
+mod bad;
+mod fanout;
+mod recovery;
+mod restart;
+mod segments;
+mod stop;

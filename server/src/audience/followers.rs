@@ -57,9 +57,10 @@ pub(super) struct Followers {
     chain: VecDeque<(u64, u32)>,
     pub(super) base: u64,
     pub(super) target: u64,
-    /// The next live seat of the pass, and how many are still to be visited before all have `target`.
-    pub(super) next: usize,
-    pub(super) left: usize,
+    /// Where the pass over the live seats goes on, and how many of them it is still to visit: those from `next` on, and
+    /// then, when the end is reached, those from the beginning.
+    next: usize,
+    left: usize,
     /// Whether a seat visited in this pass needs another visit: its bytes weren't in one piece.
     pub(super) is_unfinished: bool,
     /// Whether it waits in the audience's list of those that have something to send.
@@ -125,9 +126,48 @@ impl Followers {
     pub(super) fn restart(&mut self) {
         self.left = self.live.len();
         self.is_unfinished = false;
+    }
+
+    /// The next live seat of the pass; none if it has been to all.
+    pub(super) fn visit(&mut self) -> Option<SeatId> {
+        self.left = self.left.checked_sub(1)?;
         if self.next >= self.live.len() {
             self.next = 0;
         }
+        self.next += 1;
+        Some(self.live[self.next - 1])
+    }
+
+    /// Whether the pass has been to all live seats.
+    pub(super) fn is_visited(&self) -> bool {
+        self.left == 0
+    }
+
+    /// A seat that has everything up to now is live from now on; returns its place.
+    pub(super) fn add(&mut self, seat: SeatId) -> u32 {
+        self.live.push(seat);
+        // A pass under way may come to it: that must not cost another seat its visit.
+        if self.left > 0 {
+            self.left += 1;
+        }
+        self.live.len() as u32 - 1
+    }
+
+    /// Takes the seat at `place` from the live ones, and returns the places at which others may stand now.
+    ///
+    /// The last one fills the gap. If the pass has been at the gap already, but not at the last one, it would miss it: so
+    /// the gap is first moved to where the pass goes on.
+    pub(super) fn remove(&mut self, place: u32) -> [u32; 2] {
+        let mut gap = place as usize;
+        if self.left > 0 && gap < self.next {
+            self.next -= 1;
+            self.left += 1;
+            self.live.swap(gap, self.next);
+            gap = self.next;
+        }
+        self.live.swap_remove(gap);
+        self.left = self.left.min(self.live.len());
+        [place, gap as u32]
     }
 }
 
@@ -152,6 +192,48 @@ mod tests {
         assert_eq!(followers.run(185), None);
         followers.settle(200);
         assert_eq!((followers.base, followers.run(100)), (200, None));
+    }
+
+    #[test]
+    fn whoever_comes_and_goes_a_pass_visits_all_who_were_there() {
+        // Every seat that was live when the pass began, and still is, must be visited, whatever happens on the way.
+        let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
+        let mut random = |bound: usize| {
+            seed ^= seed << 13;
+            seed ^= seed >> 7;
+            seed ^= seed << 17;
+            (seed % bound as u64) as usize
+        };
+        for round in 0..20_000 {
+            let mut followers = filtered();
+            let mut fresh = 0..;
+            let mut newcomer = || SeatId::new(0, fresh.next().expect("numbers don't end"));
+            for _ in 0..1 + random(8) {
+                followers.add(newcomer());
+            }
+            followers.next = random(followers.live.len() + 1);
+            followers.restart();
+            let mut owed = followers.live.clone();
+            for _ in 0..100 {
+                match random(4) {
+                    0 if !followers.live.is_empty() => {
+                        let place = random(followers.live.len());
+                        let gone = followers.live[place];
+                        followers.remove(place as u32);
+                        owed.retain(|seat| *seat != gone);
+                    }
+                    1 => drop(followers.add(newcomer())),
+                    _ => match followers.visit() {
+                        Some(visited) => owed.retain(|seat| *seat != visited),
+                        None => break,
+                    },
+                }
+            }
+            while let Some(visited) = followers.visit() {
+                owed.retain(|seat| *seat != visited);
+            }
+            assert!(owed.is_empty(), "round {round}: {owed:?}");
+        }
     }
 
     #[test]

@@ -5,9 +5,9 @@
 
 use fantail_engine::protocol::sse;
 
-use super::Audience;
 use super::followers::Filter;
-use super::seat::{Kind, State};
+use super::seat::{Kind, SeatId, State};
+use super::{Audience, Budget, LOOK_BYTES};
 
 /// Seconds of silence after which a seat gets a sign of life.
 const SILENCE_SECONDS: u32 = 20;
@@ -18,49 +18,66 @@ const QUIET_MAX: u8 = 15;
 #[derive(Default)]
 pub(super) struct Heartbeat {
     second: u32,
+    /// Where this second's round over the seats goes on, a tier and a slot; none when it is over.
+    next: Option<(usize, u32)>,
 }
 
 impl Heartbeat {
     pub(super) fn now(&self) -> u32 {
         self.second
     }
+
+    pub(super) fn is_due(&self) -> bool {
+        self.next.is_some()
+    }
 }
 
 impl Audience {
-    /// A second has passed.
+    /// A second has passed: the next turns look after those who had nothing for long.
     pub fn tick(&mut self) {
         self.heartbeat.second += 1;
-        let now = self.heartbeat.second;
-        // Private bytes must not share an enter with bytes of the log for the same seat: what is pushed goes first.
-        self.enter();
-        let mut block = Vec::new();
-        for tier in 0..self.tiers.len() {
-            let slots = self.tiers[tier].seats().len() as u32;
-            for slot in (now % SILENCE_SECONDS..slots).step_by(SILENCE_SECONDS as usize) {
-                let seat = self.tiers[tier].seat(slot);
-                if seat.state != State::Live || now - seat.sent < SILENCE_SECONDS {
-                    continue;
-                }
-                let followers = &self.followers[seat.followers as usize];
-                // A live seat that has yet to get events may stand inside a large frame: no time for a word between.
-                if followers.run(seat.cursor).is_some() {
-                    continue;
-                }
-                seat.sent = now;
-                seat.quiet += 1;
-                if seat.quiet < QUIET_MAX || followers.filter == Filter::Whole {
-                    seat.quiet %= QUIET_MAX;
-                    self.tiers[tier].send(Kind::Private, slot, sse::HEARTBEAT);
-                    continue;
-                }
-                seat.quiet = 0;
-                block.clear();
-                sse::position(&mut block, self.watched[followers.view.0 as usize].view.position);
-                self.tiers[tier].send(Kind::Private, slot, &block);
-                // The block is the next seat's too: the kernel takes it before it is written again.
-                self.enter();
+        self.heartbeat.next = Some((0, self.heartbeat.second % SILENCE_SECONDS));
+    }
+
+    /// Goes on with this second's round while the budget lasts.
+    pub(super) fn beat(&mut self, budget: &mut Budget) {
+        while !budget.is_spent()
+            && let Some((tier, slot)) = self.heartbeat.next
+        {
+            budget.look(LOOK_BYTES);
+            if (slot as usize) < self.tiers[tier].seats().len() {
+                self.heartbeat.next = Some((tier, slot + SILENCE_SECONDS));
+                self.show_life(SeatId::new(tier, slot), budget);
+            } else if tier + 1 < self.tiers.len() {
+                self.heartbeat.next = Some((tier + 1, self.heartbeat.second % SILENCE_SECONDS));
+            } else {
+                self.heartbeat.next = None;
             }
         }
+    }
+
+    fn show_life(&mut self, id: SeatId, budget: &mut Budget) {
+        let now = self.heartbeat.second;
+        let seat = self.tiers[id.tier()].seat(id.slot());
+        if seat.state != State::Live || now - seat.sent < SILENCE_SECONDS {
+            return;
+        }
+        let followers = &self.followers[seat.followers as usize];
+        // A live seat that has yet to get events may stand inside a large frame: no time for a word between.
+        if followers.run(seat.cursor).is_some() {
+            return;
+        }
+        seat.sent = now;
+        seat.quiet = (seat.quiet + 1) % QUIET_MAX;
+        let is_aging = seat.quiet == 0 && followers.filter != Filter::Whole;
+        budget.spend(0);
+        if !is_aging {
+            return self.tiers[id.tier()].send(Kind::Private, id.slot(), sse::HEARTBEAT);
+        }
+        let mut block = Vec::new();
+        sse::position(&mut block, self.watched[followers.view.0 as usize].view.position);
+        self.tiers[id.tier()].send(Kind::Private, id.slot(), &block);
+        // The kernel takes the block before it goes.
         self.enter();
     }
 }

@@ -1,12 +1,15 @@
 //! A seat: one listener, a slot in a tier's file table and a cursor. It has no queue, no task and no buffer.
 
+/// Tiers that a [`SeatId`] can name.
+pub(super) const TIERS_MAX: usize = 1 << 12;
+
 /// Which seat of a core: the tier in the upper 12 bits, the slot in the lower 20.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) struct SeatId(u32);
 
 impl SeatId {
     pub(super) fn new(tier: usize, slot: u32) -> SeatId {
-        debug_assert!(tier < 1 << 12 && slot < 1 << 20);
+        debug_assert!(tier < TIERS_MAX && slot < 1 << 20);
         SeatId((tier as u32) << 20 | slot)
     }
 
@@ -30,7 +33,7 @@ pub(super) enum State {
     Behind,
     /// Its socket is full; a POLLOUT is armed.
     Stalled,
-    /// Shut down; waits until its armed polls have completed.
+    /// Shut down; waits until the shutdown and its armed polls have completed.
     Leaving,
     /// CLOSE is under way.
     Closing,
@@ -42,6 +45,8 @@ pub(super) mod armed {
     pub(crate) const READABLE: u8 = 1;
     /// POLLOUT: a full socket drains.
     pub(crate) const WRITABLE: u8 = 2;
+    /// A shutdown, which makes the polls complete.
+    pub(crate) const SHUTDOWN: u8 = 4;
 }
 
 /// One row in a tier's table.

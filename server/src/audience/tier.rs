@@ -91,7 +91,7 @@ impl Tier {
         self.free.push(slot);
     }
 
-    /// A send of bytes that stay where they are until the next enter returns.
+    /// A send of bytes that must stay where they are until the next enter returns.
     ///
     /// `MSG_WAITALL` makes a partial send post its count although success is silent; `MSG_DONTWAIT` keeps the kernel from
     /// holding on to the bytes after the enter.
@@ -114,9 +114,11 @@ impl Tier {
         self.push(Kind::Drain, slot, 0, entry);
     }
 
+    /// The kernel leaves it to a worker, which looks the slot up only when it comes to it: so the slot must not be closed,
+    /// and given to somebody else, before this has completed.
     pub(super) fn shutdown(&mut self, slot: u32) {
         let entry = opcode::Shutdown::new(types::Fixed(slot), libc::SHUT_RDWR).build();
-        self.push(Kind::Shutdown, slot, 0, entry.flags(squeue::Flags::SKIP_SUCCESS));
+        self.push(Kind::Shutdown, slot, 0, entry);
     }
 
     pub(super) fn close(&mut self, slot: u32) {
@@ -132,9 +134,15 @@ impl Tier {
         unsafe { self.ring.push(&entry) };
     }
 
-    /// See [`Ring::enter`].
-    pub(super) fn enter(&mut self) {
+    /// Runs what was pushed, and moves all that completed to `out`: afterwards no send is left whose result isn't known.
+    pub(super) fn enter(&mut self, out: &mut Vec<Completion>) {
         self.ring.enter();
+        self.reap(out);
+        // What spilled may be the results of sends, and a seat must not be sent more before they are known.
+        while self.ring.has_spilled() {
+            self.ring.enter();
+            self.reap(out);
+        }
     }
 
     /// See [`Ring::is_woken`].
@@ -142,8 +150,7 @@ impl Tier {
         self.ring.is_woken()
     }
 
-    /// Moves all completions that are there to `out`.
-    pub(super) fn reap(&mut self, out: &mut Vec<Completion>) {
+    fn reap(&mut self, out: &mut Vec<Completion>) {
         out.extend(
             self.ring
                 .completions()

@@ -72,16 +72,37 @@ impl View {
         self.segments[index].bytes(from, to.min(end))
     }
 
-    /// The next bytes for a reader with this filter at `cursor`.
-    pub(super) fn step(&self, filter: &Filter, cursor: u64, max: u64) -> io::Result<Step<'_>> {
-        let to = self.published();
+    /// How far the log may be shown on this core, which has shown it up to `seen`.
+    ///
+    /// The word that the home core writes runs ahead of its letters: what lies in a block that is yet to come by letter
+    /// isn't looked at, or events of it would be passed over.
+    pub(super) fn told(&self, seen: u64) -> u64 {
+        let from = self.blocks.start().map_or(seen, |start| start.max(seen));
+        let known = self.blocks.extents(from, u64::MAX).and_then(Iterator::last);
+        known.map_or(seen, Extent::end).min(self.published())
+    }
+
+    /// Offset just after the event at `position`, of a log that has no blocks yet.
+    fn end_of_segments(&self) -> io::Result<u64> {
+        let last = self.position.sequence;
+        match self.segments.iter().rev().find(|segment| segment.first <= last) {
+            Some(segment) => {
+                let entry = segment.entry(last - segment.first)?;
+                Ok(segment.base + u64::from(entry.offset) + u64::from(entry.length))
+            }
+            None => Ok(self.segments.first().map_or(0, |segment| segment.base)),
+        }
+    }
+
+    /// The next bytes before offset `to` for a reader with this filter at `cursor`.
+    pub(super) fn step(&self, filter: &Filter, cursor: u64, to: u64, max: u64) -> io::Result<Step<'_>> {
         if cursor >= to {
             return Ok(Step::Done);
         }
         if *filter == Filter::Whole {
             return Ok(Step::Run(cursor, self.bytes(cursor, to, max)?));
         }
-        match self.find(filter, cursor)? {
+        match self.find_before(filter, cursor, to)? {
             Found::Event(start, end) => {
                 let from = start.max(cursor);
                 Ok(Step::Run(from, self.bytes(from, end, max)?))
@@ -96,7 +117,10 @@ impl View {
     /// # Errors
     /// If a segment can't be read.
     pub fn find(&self, filter: &Filter, cursor: u64) -> io::Result<Found> {
-        let to = self.published();
+        self.find_before(filter, cursor, self.published())
+    }
+
+    fn find_before(&self, filter: &Filter, cursor: u64, to: u64) -> io::Result<Found> {
         if cursor >= to {
             return Ok(Found::End);
         }
@@ -154,7 +178,7 @@ impl View {
 /// A [`View`] and the followers that this core has of it.
 pub(super) struct Watched {
     pub(super) view: View,
-    /// How far events were handed to the followers.
+    /// How far this core shows the log: events before were handed to the followers.
     pub(super) seen: u64,
     pub(super) whole: Option<u32>,
     pub(super) paths: FxHashMap<u64, Vec<u32>>,
@@ -162,7 +186,14 @@ pub(super) struct Watched {
 
 impl Watched {
     pub(super) fn new(view: View) -> Watched {
-        Watched { seen: view.published(), view, whole: None, paths: FxHashMap::default() }
+        let seen = match view.blocks.start() {
+            Some(start) => view.told(start),
+            None => view.end_of_segments().unwrap_or_else(|error| {
+                tracing::error!(%error, "an index can't be read");
+                view.published()
+            }),
+        };
+        Watched { seen, view, whole: None, paths: FxHashMap::default() }
     }
 
     /// The filtered followers that an event concerns; one of several topics may come twice.

@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use fantail_engine::limits::TOPICS_MAX;
+use fantail_engine::log::checkpoint;
 use fantail_engine::protocol::http1::Method;
 use fantail_engine::protocol::problem::Problem;
 use fantail_engine::protocol::sse;
@@ -12,8 +13,10 @@ use super::answer::Answered;
 use super::connection::{Connection, End};
 use super::inquiry::Inquiry;
 use super::{Next, hang_up};
+use crate::audience::{Reading, Start};
+use crate::core::following::{Following, Value};
 use crate::core::question::{Answer, From, Question, Refused};
-use crate::core::{Core, Stage, reader};
+use crate::core::{Core, Stage, clock};
 
 /// Where several topics are followed on one connection.
 pub(super) const SEVERAL: &str = "/-/events";
@@ -42,13 +45,14 @@ pub(super) async fn follow(
     let stream = places[0].stream().to_owned();
     match core.ask(Question::Follow { places, from }).await {
         Answer::Follow(following) => {
-            out.extend_from_slice(&following.opening);
+            let filter = following.filter.clone();
+            let start = open(*following, &mut out);
             connection.write(out).await?;
             if core.stage.get() == Stage::Ending {
                 connection.close().await;
                 return Ok((Next::Over, connection));
             }
-            core.seat(connection.into_socket(), &stream, *following);
+            core.seat(connection.into_socket(), &stream, filter, start);
             Err(End::Gone)
         }
         Answer::Refused(Refused::TooManyStreams) => turn_away(connection, out).await,
@@ -59,9 +63,36 @@ pub(super) async fn follow(
     }
 }
 
+/// Appends the first block, and says where the seat begins to read.
+fn open(following: Following, out: &mut Vec<u8>) -> Start {
+    let Following { filter: _, cursor, position, reset, value } = following;
+    sse::retry(out, clock::retry_ms());
+    if let Some((reason, earliest)) = reset {
+        sse::reset(out, reason, earliest);
+    }
+    if value.is_some() {
+        checkpoint::prelude(out);
+    }
+    let snapshot = match value {
+        Some(Value::Shared(snapshot, range)) => {
+            let closing = snapshot.checkpoint.closing.clone();
+            Some(Reading { snapshot, parts: [range, closing].into() })
+        }
+        Some(Value::Private(events)) => {
+            out.extend_from_slice(&events);
+            None
+        }
+        None => None,
+    };
+    if snapshot.is_none() {
+        sse::position(out, position);
+    }
+    Start { cursor, snapshot }
+}
+
 /// The server is full or leaving: the client is told when to come back, as any status but 200 would stop it for good.
 async fn turn_away(mut connection: Connection, mut out: Vec<u8>) -> Result<(Next, Connection), End> {
-    reader::write_retry(&mut out);
+    sse::retry(&mut out, clock::retry_ms());
     connection.write(out).await?;
     connection.close().await;
     Ok((Next::Over, connection))

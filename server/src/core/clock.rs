@@ -21,6 +21,11 @@ pub(crate) fn random<const N: usize>() -> [u8; N] {
     bytes
 }
 
+/// Milliseconds after which a follower that lost its connection comes back, jittered so that not all come at once.
+pub(crate) fn retry_ms() -> u32 {
+    2000 + jitter(1000)
+}
+
 /// A number below `bound`, for jitter.
 pub(crate) fn jitter(bound: u32) -> u32 {
     u32::from_ne_bytes(random()) % bound

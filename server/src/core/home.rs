@@ -15,8 +15,9 @@ use fantail_engine::stream::{Change, IdempotencyKey, Outcome, Refusal, Sealed};
 use fantail_engine::topic::{NameError, Place};
 use rustc_hash::FxHashMap;
 
+use super::following::{self, Following};
 use super::letter::{Letter, LetterBox};
-use super::question::{Answer, Following, From, Question, Refused, WriteQuestion};
+use super::question::{Answer, From, Question, Refused, WriteQuestion};
 use super::resident::{Phase, Resident};
 use super::{clock, reader};
 use crate::storage::clerk::{Clerk, Done, Errand};
@@ -80,9 +81,9 @@ impl Home {
         let name = question.stream().to_owned();
         let answer = match question {
             Question::Write(write) => self.write(&name, write).map_or_else(Answer::Refused, Answer::Written),
-            Question::Follow { places, from: begin } => {
-                self.follow(from, &name, &places, &begin).map_or_else(Answer::Refused, Answer::Follow)
-            }
+            Question::Follow { places, from: begin } => self
+                .follow(from, &name, &places, &begin)
+                .map_or_else(Answer::Refused, |following| Answer::Follow(Box::new(following))),
             read => match self.streams.get(&*name) {
                 Some(resident) => reader::read(resident, read),
                 None => reader::read(&Resident::unborn(&name, &self.rules.data), read),
@@ -105,13 +106,13 @@ impl Home {
 
     /// Where a follower on core `from` begins. Streams that are followed and never written cost a little too, so they have a
     /// bound, which writers don't meet.
-    fn follow(&mut self, from: usize, name: &str, places: &[Place], begin: &From) -> Result<Box<Following>, Refused> {
+    fn follow(&mut self, from: usize, name: &str, places: &[Place], begin: &From) -> Result<Following, Refused> {
         if !self.streams.contains_key(name) && self.streams.len() >= 2 * STREAMS_MAX {
             return Err(Refused::TooManyStreams);
         }
         let boxes = Arc::clone(&self.boxes);
         let resident = self.resident(name);
-        let following = reader::follow(resident, places, begin)?;
+        let following = following::begin(resident, places, begin)?;
         resident.listen(from, &boxes);
         Ok(following)
     }

@@ -5,7 +5,7 @@ use fantail_engine::position::Position;
 use fantail_engine::stream::{Operation, Outcome, Refusal};
 use fantail_engine::topic::Place;
 
-use crate::audience::{Filter, Start};
+use super::following::Following;
 
 /// What a conversation wants of a stream.
 pub(crate) enum Question {
@@ -72,14 +72,6 @@ pub(crate) enum Answer {
     },
     Follow(Box<Following>),
     Refused(Refused),
-}
-
-/// How a follower begins: what the conversation writes before it hands the connection over.
-pub(crate) struct Following {
-    pub(crate) filter: Filter,
-    pub(crate) start: Start,
-    /// The first block, after the head.
-    pub(crate) opening: Vec<u8>,
 }
 
 /// Why a question has no answer.

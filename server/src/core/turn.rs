@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
+use fantail_engine::protocol::sse;
 use monoio::net::UnixStream;
 
 use super::letter::Letter;
@@ -76,7 +77,7 @@ impl Core {
                 Letter::End => {
                     self.stage.set(Stage::Ending);
                     let mut words = Vec::new();
-                    super::reader::write_retry(&mut words);
+                    sse::retry(&mut words, clock::retry_ms());
                     self.audience.borrow_mut().farewell(&words);
                 }
             }

@@ -2,7 +2,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde_json::Value;
 
@@ -189,6 +189,17 @@ impl Follower {
         }
     }
 
+    /// The next block of a stream that may end instead.
+    #[track_caller]
+    pub(crate) fn rest_block(&mut self) -> Option<Block> {
+        while memchr::memmem::find(&self.input, b"\n\n").is_none() {
+            if !self.read() {
+                return None;
+            }
+        }
+        Some(self.next())
+    }
+
     pub(crate) fn shut_write_side(&self) {
         self.socket.shutdown(std::net::Shutdown::Write).expect("a socket");
     }
@@ -198,15 +209,6 @@ impl Follower {
     pub(crate) fn rest(&mut self) -> String {
         while self.read() {}
         String::from_utf8(std::mem::take(&mut self.input)).expect("a stream is UTF-8")
-    }
-
-    /// Whether nothing at all comes for a while. Only for what no later event can prove.
-    pub(crate) fn is_quiet_for(&mut self, duration: Duration) -> bool {
-        self.socket.set_read_timeout(Some(duration)).expect("a socket");
-        let mut chunk = [0; 1024];
-        let result = self.socket.read(&mut chunk);
-        self.socket.set_read_timeout(Some(PATIENCE)).expect("a socket");
-        self.input.is_empty() && result.is_err_and(|error| matches!(error.kind(), ErrorKind::WouldBlock))
     }
 
     pub(crate) fn send(&mut self, bytes: &[u8]) {

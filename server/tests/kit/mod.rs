@@ -6,7 +6,7 @@ mod server;
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-pub(crate) use follower::{Block, Follower};
+pub(crate) use follower::Follower;
 pub(crate) use http::{Answer, Client};
 use serde_json::Value;
 pub(crate) use server::Server;

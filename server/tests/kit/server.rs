@@ -144,6 +144,7 @@ impl Server {
     }
 
     /// The JSON of a URL that is there.
+    #[track_caller]
     pub(crate) fn json(&self, target: &str) -> Value {
         self.get(target).expect(200).json()
     }
@@ -161,11 +162,13 @@ impl Server {
     }
 
     /// Subscribes, and expects 200.
+    #[track_caller]
     pub(crate) fn follow(&self, target: &str) -> Follower {
         Follower::start(self.address, target, &[])
     }
 
     /// The same from a cursor.
+    #[track_caller]
     pub(crate) fn resume(&self, target: &str, cursor: &str) -> Follower {
         Follower::start(self.address, target, &[("Last-Event-ID", cursor)])
     }

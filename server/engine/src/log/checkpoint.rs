@@ -32,7 +32,7 @@ use std::ops::Range;
 
 use memchr::{memchr, memchr2, memrchr};
 
-pub use self::encoder::{Encoder, encode, snapshot};
+pub use self::encoder::{Encoder, encode, parts, prelude};
 
 use crate::limits::{NAME_BYTES_MAX, PATH_SEGMENTS_MAX};
 use crate::log::line;
@@ -415,12 +415,15 @@ mod tests {
     }
 
     #[test]
-    fn a_snapshot_is_a_checkpoint_without_marks() {
+    fn parts_are_a_checkpoint_without_its_ends() {
         for value in [Collections::new(), collections(&[("messages", 7, &[])]), sample()] {
             let (bytes, _) = encoded(position("k3f9q2-1042"), &value);
-            let closing = Checkpoint::read(&bytes).expect("a checkpoint").closing;
+            let Checkpoint { prelude: first, closing, .. } = Checkpoint::read(&bytes).expect("a checkpoint");
             let sent = value.iter().map(|(path, (_, bodies))| (path.as_str(), borrowed(bodies)));
-            assert_eq!(snapshot(position("k3f9q2-1042"), sent), &bytes[..closing.end as usize]);
+            assert_eq!(parts(sent), &bytes[first.end as usize..closing.start as usize]);
+            let mut emptied = Vec::new();
+            prelude(&mut emptied);
+            assert_eq!(emptied, &bytes[..emptied.len()]);
         }
     }
 

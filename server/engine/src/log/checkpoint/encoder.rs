@@ -243,8 +243,8 @@ where
     sink(&encoder.finish())
 }
 
-/// What a newcomer is sent of a small value at its own position: prelude, collections, closing, and no marks behind
-/// them.
+/// The events that add `collections` to an empty value, without prelude and closing: what a newcomer is sent of a small
+/// value, made for it alone.
 ///
 /// `collections` are as for [`encode`]; what a follower of a document wants is its collection with nothing else in it.
 /// Memory: the whole value.
@@ -252,15 +252,23 @@ where
 /// # Panics
 /// As [`Encoder::collection`] and [`Encoder::document`].
 #[must_use]
-pub fn snapshot<'a, I>(position: Position, collections: impl Iterator<Item = (&'a str, I)>) -> Vec<u8>
+pub fn parts<'a, I>(collections: impl Iterator<Item = (&'a str, I)>) -> Vec<u8>
 where
     I: Iterator<Item = (&'a str, &'a [u8])>,
 {
-    let mut encoder = Encoder::new(position);
+    let mut encoder = Encoder::new(Position::ORIGIN);
+    encoder.out.clear();
     for (path, documents) in collections {
-        encoder.collection(path, position.sequence);
+        encoder.collection(path, 0);
         documents.for_each(|(id, body)| encoder.document(id, body));
     }
-    encoder.close();
+    encoder.end_collection();
     encoder.out
+}
+
+/// Appends the event that every snapshot begins with: the value becomes `{}`.
+pub fn prelude(out: &mut Vec<u8>) {
+    for bytes in [HEAD, PRELUDE, TAIL] {
+        out.extend_from_slice(bytes);
+    }
 }

@@ -1,0 +1,125 @@
+//! Where a follower begins, as its stream's home decides: which cursor is served, and which value comes first.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use fantail_engine::document::{Body, Scope};
+use fantail_engine::limits::MAP_BYTES_MAX;
+use fantail_engine::log::checkpoint;
+use fantail_engine::position::Position;
+use fantail_engine::protocol::sse::Reset;
+use fantail_engine::topic::Place;
+
+use super::question::{From, Refused};
+use super::reader::{earliest, judge, scope};
+use super::resident::Resident;
+use crate::audience::Filter;
+use crate::storage::snapshot::Snapshot;
+
+/// How a follower of one stream begins.
+pub(crate) struct Following {
+    pub(crate) filter: Filter,
+    /// Offset in the log at which it goes on, at a frame's boundary.
+    pub(crate) cursor: u64,
+    /// The position there.
+    pub(crate) position: Position,
+    /// Why the cursor that it came with isn't served, and the earliest one that is.
+    pub(crate) reset: Option<(Reset, Position)>,
+    /// The value at `position`, if that comes first.
+    pub(crate) value: Option<Value>,
+}
+
+/// Events that make an empty value the topic's, without the one that empties it and the position after them.
+pub(crate) enum Value {
+    /// Made for this follower.
+    Private(Vec<u8>),
+    /// A part of the newest checkpoint.
+    Shared(Arc<Snapshot>, Range<u64>),
+}
+
+/// Where a follower of `places`, all of this stream, begins.
+pub(super) fn begin(resident: &Resident, places: &[Place], from: &From) -> Result<Following, Refused> {
+    let is_missing = |place: &Place| match scope(place) {
+        Scope::Document(collection, id) => resident.stream.documents().get(collection, id).is_none(),
+        Scope::Stream | Scope::Collection(_) => false,
+    };
+    if !matches!(from, From::Cursor(_)) && places.iter().any(is_missing) {
+        return Err(Refused::NotFound);
+    }
+    match from {
+        From::Cursor(cursor) => match judge(resident, cursor) {
+            Ok(sequence) => after(resident, places, sequence),
+            Err(reset) => Ok(Following { reset: Some((reset, earliest(resident))), ..with_value(resident, places)? }),
+        },
+        From::Now => after(resident, places, resident.position().sequence),
+        From::Earliest => after(resident, places, resident.stream.earliest() - 1),
+        From::Snapshot => with_value(resident, places),
+    }
+}
+
+fn after(resident: &Resident, places: &[Place], sequence: u64) -> Result<Following, Refused> {
+    Ok(Following {
+        filter: Filter::of(places.iter().map(Place::topic)),
+        cursor: resident.offset_after(sequence).map_err(Refused::Unreadable)?,
+        position: resident.stream.position_at(sequence),
+        reset: None,
+        value: None,
+    })
+}
+
+/// The value first: the newest checkpoint's bytes for a stream or a collection, shared by all who ask; for documents and
+/// several topics at once, whose value is small, what is encoded here.
+fn with_value(resident: &Resident, places: &[Place]) -> Result<Following, Refused> {
+    let collection = match (Filter::of(places.iter().map(Place::topic)), places) {
+        (Filter::Whole, _) => None,
+        (Filter::Paths(_), [place]) if place.is_collection() => Some(place.collection()),
+        (Filter::Paths(_), _) => {
+            let value = Some(Value::Private(encode(resident, places)?));
+            return Ok(Following { value, ..after(resident, places, resident.position().sequence)? });
+        }
+    };
+    let empty = |path: Option<&str>| {
+        let collections = path.into_iter().map(|path| (path, std::iter::empty()));
+        Value::Private(checkpoint::parts(collections))
+    };
+    // Before the first checkpoint the value at the log's beginning is empty, and the log is all that it takes.
+    let Some(snapshot) = &resident.snapshot else {
+        let value = Some(empty(collection));
+        return Ok(Following { value, ..after(resident, places, resident.stream.earliest() - 1)? });
+    };
+    let checkpoint = &snapshot.checkpoint;
+    let value = match collection {
+        None => Value::Shared(Arc::clone(snapshot), checkpoint.prelude.end..checkpoint.closing.start),
+        Some(path) => match checkpoint.collection(path) {
+            Some(extent) => Value::Shared(Arc::clone(snapshot), extent.range.clone()),
+            None => empty(Some(path)),
+        },
+    };
+    Ok(Following { value: Some(value), ..after(resident, places, checkpoint.position.sequence)? })
+}
+
+/// The value of documents and collections as they are now, which must be small.
+fn encode(resident: &Resident, places: &[Place]) -> Result<Vec<u8>, Refused> {
+    let documents = resident.stream.documents();
+    let mut paths: Vec<&str> = places.iter().map(Place::collection).collect();
+    paths.sort_unstable();
+    paths.dedup();
+    let (mut collections, mut bytes) = (Vec::new(), 0);
+    for path in paths {
+        let mut ids: Vec<_> = places.iter().filter(|place| place.collection() == path).map(Place::document).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        // A collection that is followed as a whole comes first, as nothing does, and brings its documents.
+        let chosen: Vec<(&str, &Body)> = match ids.first().copied().flatten() {
+            None => documents.collection(path).into_iter().flat_map(|all| all.documents(None)).collect(),
+            Some(_) => ids.into_iter().flatten().filter_map(|id| Some((id, documents.get(path, id)?))).collect(),
+        };
+        bytes += chosen.iter().map(|(_, body)| body.len()).sum::<usize>();
+        if bytes > MAP_BYTES_MAX {
+            return Err(Refused::MapTooLarge);
+        }
+        collections.push((path, chosen));
+    }
+    let bodies = |chosen: Vec<_>| chosen.into_iter().map(|(id, body): (&'_ str, &'_ Body)| (id, &**body));
+    Ok(checkpoint::parts(collections.into_iter().map(|(path, chosen)| (path, bodies(chosen)))))
+}
