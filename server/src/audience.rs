@@ -202,6 +202,28 @@ impl Audience {
         }
     }
 
+    /// The first event after `cursor` that passes the filter, of what this core shows of the stream.
+    ///
+    /// # Errors
+    /// If the stream isn't watched, or a segment can't be read.
+    pub fn find(&self, stream: &str, filter: &Filter, cursor: u64) -> io::Result<Found> {
+        let watched = self.watched(stream)?;
+        watched.view.find_before(filter, cursor, watched.seen)
+    }
+
+    /// Appends the bytes of the stream's log in `from..to`, where an event was found, to `out`.
+    ///
+    /// # Errors
+    /// If the stream isn't watched, or a segment can't be read.
+    pub fn copy(&self, stream: &str, from: u64, to: u64, out: &mut Vec<u8>) -> io::Result<()> {
+        self.watched(stream)?.view.copy(from, to, out)
+    }
+
+    fn watched(&self, stream: &str) -> io::Result<&Watched> {
+        let id = self.streams.get(stream).ok_or(io::ErrorKind::NotFound)?;
+        Ok(&self.watched[id.0 as usize])
+    }
+
     /// Takes over a connection that has been answered: from now on it only listens.
     ///
     /// # Errors

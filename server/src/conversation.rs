@@ -10,6 +10,7 @@ mod follow;
 mod inquiry;
 mod own;
 mod rest;
+mod several;
 
 use std::rc::Rc;
 

@@ -25,6 +25,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::task::{Poll, Waker};
 
+use fantail_engine::limits::SEVERAL_MAX;
 use fantail_engine::log::manifest::Durability;
 use fantail_engine::topic;
 use rustc_hash::FxHashSet;
@@ -33,7 +34,7 @@ use slab::Slab;
 use self::home::{Home, Rules};
 use self::letter::{Letter, LetterBox};
 use self::question::{Answer, Question};
-use crate::audience::{Audience, Filter, Start};
+use crate::audience::{Audience, Filter, Found, Start};
 use crate::storage::clerk::{Clerk, Done};
 use crate::storage::disk::Disk;
 use crate::storage::recovery::Recovered;
@@ -125,6 +126,9 @@ pub(crate) struct Core {
     pub(crate) stage: Cell<Stage>,
     /// Conversations under way.
     pub(crate) conversations: Cell<usize>,
+    /// Those of them that follow several streams.
+    several: Rc<Cell<usize>>,
+    publications: Rc<Publications>,
     /// Sockets whose conversations rest between requests, and the listener: whom a closing core wakes.
     resting: RefCell<FxHashSet<RawFd>>,
     /// `Date`, as of this second.
@@ -164,6 +168,29 @@ impl Nudge {
     }
 }
 
+/// Wakes the conversations that follow several streams.
+#[derive(Default)]
+struct Publications {
+    count: Cell<u64>,
+    wakers: RefCell<Vec<Waker>>,
+}
+
+impl Publications {
+    fn announce(&self) {
+        self.count.set(self.count.get() + 1);
+        self.wakers.borrow_mut().drain(..).for_each(Waker::wake);
+    }
+}
+
+/// One of the places for conversations that follow several streams; given back when it is dropped.
+pub(crate) struct SeveralPlace(Rc<Cell<usize>>);
+
+impl Drop for SeveralPlace {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
+
 impl Core {
     /// A core on the thread that calls this, with the streams whose home it is.
     ///
@@ -197,6 +224,8 @@ impl Core {
             nudge: Nudge::default(),
             stage: Cell::new(Stage::Open),
             conversations: Cell::new(0),
+            several: Rc::default(),
+            publications: Rc::default(),
             resting: RefCell::default(),
             date: RefCell::default(),
             cores,
@@ -258,6 +287,38 @@ impl Core {
         self.nudge.ring();
     }
 
+    /// A place among those that follow several streams, if there is one.
+    pub(crate) fn take_several(&self) -> Option<SeveralPlace> {
+        let taken = self.several.get();
+        (taken < SEVERAL_MAX).then(|| {
+            self.several.set(taken + 1);
+            SeveralPlace(Rc::clone(&self.several))
+        })
+    }
+
+    /// Resolves when anything is published to this core, or it closes, after this was called.
+    pub(crate) fn publication(&self) -> impl Future<Output = ()> + use<> {
+        let publications = Rc::clone(&self.publications);
+        let seen = publications.count.get();
+        poll_fn(move |context| {
+            if publications.count.get() != seen {
+                return Poll::Ready(());
+            }
+            publications.wakers.borrow_mut().push(context.waker().clone());
+            Poll::Pending
+        })
+    }
+
+    /// See [`Audience::find`].
+    pub(crate) fn find(&self, stream: &str, filter: &Filter, cursor: u64) -> io::Result<Found> {
+        self.audience.borrow().find(stream, filter, cursor)
+    }
+
+    /// See [`Audience::copy`].
+    pub(crate) fn copy(&self, stream: &str, from: u64, to: u64, out: &mut Vec<u8>) -> io::Result<()> {
+        self.audience.borrow().copy(stream, from, to, out)
+    }
+
     /// Notes whether the conversation on `socket` rests between requests.
     pub(crate) fn rests(&self, socket: RawFd, is_resting: bool) {
         match is_resting {
@@ -274,6 +335,7 @@ impl Core {
     /// Accepts nothing more, and ends the conversations that rest: reads and accepts under way come to their end.
     fn close(&self) {
         self.stage.set(Stage::Closing);
+        self.publications.announce();
         for socket in self.resting.borrow_mut().drain() {
             // SAFETY: a plain system call on a descriptor that its conversation holds open. That the peer is gone already
             // is no matter.

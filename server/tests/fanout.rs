@@ -250,6 +250,38 @@ fn a_stalled_follower_of_a_document_gets_every_byte() {
 }
 
 #[test]
+fn a_follower_that_stalls_in_a_snapshot_ends_at_the_map() {
+    let server = Server::with(&["--checkpoint-bytes", "1", "--segment-bytes", "262144"]);
+    let mut client = server.connect();
+    let write = |client: &mut crate::kit::Client, round: usize| {
+        for n in 0..80 {
+            let body = json!({"n": n, "round": round, "t": "x".repeat(50_000)}).to_string();
+            client.ask("PUT", &format!("/messages/{n}"), &[JSON], &body).expect_one_of(&[200, 201]);
+        }
+    };
+    write(&mut client, 0);
+    crate::kit::wait_for("a checkpoint", || (!server.files("messages", ".snapshot.sse").is_empty()).then_some(()));
+    for target in ["/messages", "/messages/1/notes"] {
+        server.put("/messages/1/notes/1", "{}").expect_one_of(&[200, 201]);
+        let mut socket = connect_narrow(server.address());
+        let request = format!("SUBSCRIBE {target}?from=snapshot HTTP/1.1\r\nHost: t\r\n\r\n");
+        socket.write_all(request.as_bytes()).expect("the server reads");
+        let mut follower = Follower::on(socket);
+        // More checkpoints come while it reads the one that it began with.
+        write(&mut client, 1);
+        client.ask("PUT", "/messages/1/notes/1", &[JSON], &json!({"end": target}).to_string()).expect(200);
+        let (mut value, _) = follower.snapshot();
+        let map = server.get(&format!("{target}?as=map")).expect(200);
+        while value != map.json() {
+            let (_, operations) = follower.patch();
+            crate::kit::fold(&mut value, &operations.to_string());
+        }
+        let end = client.ask("PUT", "/messages/1/notes/1", &[JSON], "{}").expect(200);
+        assert_eq!(follower.patch().0, end.position(), "and live");
+    }
+}
+
+#[test]
 fn followers_come_and_go_while_events_flow() {
     let server = Server::start();
     server.put("/messages/1", "{}").expect(201);

@@ -20,6 +20,7 @@ mod topics;
 
 mod bad;
 mod fanout;
+mod limits;
 mod recovery;
 mod restart;
 mod segments;

@@ -310,3 +310,61 @@ fn the_number_of_cores_may_change() {
         }
     }
 }
+
+/// Clients that repeat what wasn't answered under the same key write once, whatever the moment of the crash.
+#[test]
+fn a_repeat_after_a_crash_writes_once() {
+    const WRITERS: usize = 4;
+    let mut random = Random::seeded();
+    let mut server = Server::with(&["--segment-bytes", "8192"]);
+    // Per writer: how many keys were answered; the next one may have been sent already.
+    let mut answered = [0_usize; WRITERS];
+    for round in 0..6 {
+        let address = server.address();
+        let delay = std::time::Duration::from_millis(20 + random.below(80));
+        std::thread::scope(|scope| {
+            for (writer, count) in answered.iter_mut().enumerate() {
+                scope.spawn(move || {
+                    use std::io::{Read, Write};
+                    let Ok(mut socket) = std::net::TcpStream::connect(address) else { return };
+                    loop {
+                        let key = format!("{writer}-{count}");
+                        let body = json!({"key": key}).to_string();
+                        let fields = [JSON, ("Idempotency-Key", key.as_str()), ("Connection", "keep-alive")];
+                        if socket
+                            .write_all(&crate::kit::request("POST", "/messages", &fields, body.as_bytes()))
+                            .is_err()
+                        {
+                            return;
+                        }
+                        let (mut input, mut chunk) = (Vec::new(), [0; 4096]);
+                        while !input.ends_with(b"}") {
+                            match socket.read(&mut chunk) {
+                                Ok(0) | Err(_) => return,
+                                Ok(bytes) => input.extend(&chunk[..bytes]),
+                            }
+                        }
+                        assert!(input.starts_with(b"HTTP/1.1 201"), "{}", String::from_utf8_lossy(&input));
+                        *count += 1;
+                    }
+                });
+            }
+            std::thread::sleep(delay);
+            server.kill();
+        });
+        server.start_again();
+        // Everybody repeats the last ones, answered and not.
+        for (writer, count) in answered.iter_mut().enumerate() {
+            for n in count.saturating_sub(2)..=*count {
+                let key = format!("{writer}-{n}");
+                let body = json!({"key": key}).to_string();
+                server.ask("POST", "/messages", &[JSON, ("Idempotency-Key", &key)], &body).expect(201);
+            }
+            *count += 1;
+        }
+        let map = server.get("/messages?as=map").expect(200);
+        let documents = map.json()["messages"].as_object().expect("documents").len();
+        assert_eq!(documents, answered.iter().sum::<usize>(), "round {round}");
+        assert_eq!(split(map.position()).1, documents as u64);
+    }
+}

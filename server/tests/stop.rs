@@ -140,7 +140,10 @@ fn newcomers_while_stopping_are_told_to_come_back_or_not_let_in() {
     server.put("/messages/1", "{}").expect(201);
     // A request that isn't whole keeps the server from ending while others come.
     let mut slow = server.connect();
-    slow.send("PUT /messages/2 HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{");
+    let head = "PUT /messages/2 HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\nContent-Length: 2\r\n";
+    slow.send(format!("{head}Expect: 100-continue\r\n\r\n"));
+    slow.answer("PUT").expect(100);
+    slow.send("{");
     let mut resting = server.connect();
     resting.ask("GET", "/messages/1", &[], "").expect(200);
     let address = server.address();

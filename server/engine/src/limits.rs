@@ -47,6 +47,9 @@ pub const STREAMS_MAX: usize = 1_024;
 /// Topics on one connection.
 pub const TOPICS_MAX: usize = 32;
 
+/// Connections of one core that follow several streams: each is a conversation, with a task and a descriptor.
+pub const SEVERAL_MAX: usize = 1_024;
+
 /// Documents in one page of a collection, and events in one page of history.
 pub const PAGE_MAX: usize = 1_000;
 

@@ -145,7 +145,8 @@ impl Stream {
             return Err(Refusal::KeyInFlight);
         }
         let place = record.place.clone();
-        let document = place.document().and_then(|id| self.documents.get(place.collection(), id)).cloned();
+        let now = place.document().and_then(|id| self.documents.get(place.collection(), id));
+        let document = now.filter(|_| record.status != 204).cloned();
         Ok(Some(Outcome { status: record.status, place, document, position: self.position() }))
     }
 

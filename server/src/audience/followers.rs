@@ -126,6 +126,9 @@ impl Followers {
     pub(super) fn restart(&mut self) {
         self.left = self.live.len();
         self.is_unfinished = false;
+        if self.next >= self.live.len() {
+            self.next = 0;
+        }
     }
 
     /// The next live seat of the pass; none if it has been to all.
@@ -211,7 +214,7 @@ mod tests {
             for _ in 0..1 + random(8) {
                 followers.add(newcomer());
             }
-            followers.next = random(followers.live.len() + 1);
+            followers.next = random(followers.live.len() + 4);
             followers.restart();
             let mut owed = followers.live.clone();
             for _ in 0..100 {

@@ -37,8 +37,8 @@ pub struct View {
 pub enum Found {
     /// From this offset of the log to that.
     Event(u64, u64),
-    /// Not before this offset; the log goes on there.
-    Skip(u64),
+    /// Not before this offset, where the event with this sequence begins; the log goes on there.
+    Skip(u64, u64),
     /// Nowhere yet.
     End,
 }
@@ -107,7 +107,7 @@ impl View {
                 let from = start.max(cursor);
                 Ok(Step::Run(from, self.bytes(from, end, max)?))
             }
-            Found::Skip(to) => Ok(Step::Skip(to)),
+            Found::Skip(to, _) => Ok(Step::Skip(to)),
             Found::End => Ok(Step::Skip(to)),
         }
     }
@@ -120,7 +120,7 @@ impl View {
         self.find_before(filter, cursor, self.published())
     }
 
-    fn find_before(&self, filter: &Filter, cursor: u64, to: u64) -> io::Result<Found> {
+    pub(super) fn find_before(&self, filter: &Filter, cursor: u64, to: u64) -> io::Result<Found> {
         if cursor >= to {
             return Ok(Found::End);
         }
@@ -152,8 +152,12 @@ impl View {
             }
         }
         match from + SCAN_MAX < count {
-            true => Ok(Found::Skip(segment.base + u64::from(segment.entry(from + SCAN_MAX)?.offset))),
-            false => Ok(Found::Skip(until)),
+            true => {
+                let next = from + SCAN_MAX;
+                let offset = u64::from(segment.entry(next)?.offset);
+                Ok(Found::Skip(segment.base + offset, segment.first + next))
+            }
+            false => Ok(Found::Skip(until, end)),
         }
     }
 

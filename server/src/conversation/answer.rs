@@ -97,11 +97,12 @@ impl Answered {
         for (name, value) in &self.fields {
             head = head.field(name, value);
         }
-        if !matches!(self.status, 204 | 304) {
+        let has_body = !matches!(self.status, 204 | 304);
+        if has_body {
             head = head.content_length(body.len());
         }
         head.connection(persistence).end();
-        if !is_head {
+        if has_body && !is_head {
             out.extend_from_slice(body);
         }
     }

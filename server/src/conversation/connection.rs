@@ -35,6 +35,17 @@ pub(super) enum End {
     Gone,
 }
 
+/// What ended a wait.
+pub(super) enum Heard {
+    /// What was waited for.
+    Signal,
+    /// Nothing, for as long as was given.
+    Silence,
+}
+
+/// Bytes that a follower may send unasked.
+const UNASKED_BYTES_MAX: usize = 1024;
+
 /// See the module.
 pub(super) struct Connection {
     socket: TcpStream,
@@ -132,6 +143,28 @@ impl Connection {
         }
         self.chunk = chunk;
         result
+    }
+
+    /// Waits for `signal`, for as long as the peer stays and says nothing of note.
+    pub(super) async fn listen(&mut self, signal: impl Future<Output = ()>, patience: Duration) -> Result<Heard, End> {
+        let mut signal = pin!(signal);
+        let mut silence = pin!(monoio::time::sleep(patience));
+        loop {
+            let heard = monoio::select! {
+                () = &mut signal => Some(Heard::Signal),
+                () = &mut silence => Some(Heard::Silence),
+                _ = self.socket.readable(false) => None,
+            };
+            if let Some(heard) = heard {
+                return Ok(heard);
+            }
+            self.deadline = Instant::now() + LINGER;
+            match self.read().await {
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => {}
+                Ok(1..) if self.input.len() - self.used <= UNASKED_BYTES_MAX => {}
+                Ok(_) | Err(_) => return Err(End::Gone),
+            }
+        }
     }
 
     /// Writes all of it.

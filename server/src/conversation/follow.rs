@@ -12,7 +12,7 @@ use fantail_engine::topic::Place;
 use super::answer::Answered;
 use super::connection::{Connection, End};
 use super::inquiry::Inquiry;
-use super::{Next, hang_up};
+use super::{Next, hang_up, several};
 use crate::audience::{Reading, Start};
 use crate::core::following::{Following, Value};
 use crate::core::question::{Answer, From, Question, Refused};
@@ -43,6 +43,9 @@ pub(super) async fn follow(
         return turn_away(connection, out).await;
     }
     let stream = places[0].stream().to_owned();
+    if places.iter().any(|place| place.stream() != stream) {
+        return several::follow(core, connection, places, from, out).await;
+    }
     match core.ask(Question::Follow { places, from }).await {
         Answer::Follow(following) => {
             let filter = following.filter.clone();
@@ -91,7 +94,7 @@ fn open(following: Following, out: &mut Vec<u8>) -> Start {
 }
 
 /// The server is full or leaving: the client is told when to come back, as any status but 200 would stop it for good.
-async fn turn_away(mut connection: Connection, mut out: Vec<u8>) -> Result<(Next, Connection), End> {
+pub(super) async fn turn_away(mut connection: Connection, mut out: Vec<u8>) -> Result<(Next, Connection), End> {
     sse::retry(&mut out, clock::retry_ms());
     connection.write(out).await?;
     connection.close().await;
@@ -112,14 +115,11 @@ fn wanted(inquiry: &Inquiry) -> Result<(Vec<Place>, From), Problem> {
         true => {
             let topics = inquiry.query.iter().filter(|(name, _)| name == "topic");
             let places: Vec<Place> = topics.map(|(_, path)| place(path)).collect::<Result<_, _>>()?;
-            let stream = places.first().ok_or_else(|| Problem::malformed("no topic is given"))?.stream();
+            if places.is_empty() {
+                return Err(Problem::malformed("no topic is given"));
+            }
             if places.len() > TOPICS_MAX {
                 return Err(Problem::malformed(format!("more than {TOPICS_MAX} topics are given")));
-            }
-            if places.iter().any(|place| place.stream() != stream) {
-                return Err(Problem::not_implemented(
-                    "topics of several streams can't be followed on one connection yet",
-                ));
             }
             places
         }

@@ -7,6 +7,8 @@ use fantail_engine::protocol::http1::{Connection as Persistence, Framing, Method
 use fantail_engine::protocol::problem::Problem;
 use fantail_engine::protocol::query;
 
+use super::follow::SEVERAL;
+
 /// See the module.
 pub(super) struct Inquiry {
     pub(super) method: Method,
@@ -71,7 +73,11 @@ impl Inquiry {
 
     /// Whether the answer is a stream of events.
     pub(super) fn wants_events(&self) -> bool {
-        let is_events = self.form == Some(Form::Events);
+        // What has no other form needs only to be let through.
+        let is_events = match self.path == SEVERAL {
+            true => self.accepts_events,
+            false => self.form == Some(Form::Events),
+        };
         match self.method {
             Method::Subscribe => true,
             Method::Get | Method::Head => is_events && !self.is_page(),
@@ -81,6 +87,6 @@ impl Inquiry {
 
     /// Whether the server's own page, health and the like are asked for, which aren't followed.
     fn is_page(&self) -> bool {
-        self.path.starts_with("/-/") && self.path != super::follow::SEVERAL
+        self.path.starts_with("/-/") && self.path != SEVERAL
     }
 }

@@ -27,6 +27,10 @@ const ALLOW_COLLECTION: &str = "GET, HEAD, POST, OPTIONS, SUBSCRIBE";
 const ALLOW_DOCUMENT: &str = "GET, HEAD, PUT, PATCH, DELETE, OPTIONS, SUBSCRIBE";
 const ALLOW_ANY: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, SUBSCRIBE";
 
+/// What stays as it is in a value of a query: unreserved letters (RFC 3986, section 2.3).
+const QUERY_VALUE: &percent_encoding::AsciiSet =
+    &percent_encoding::NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
 /// What a request comes to, once its body is there.
 pub(super) enum Plan {
     /// It is answered as it is.
@@ -166,7 +170,7 @@ fn read_answer(answer: Answer, guard: &Guard, link: &str) -> Answered {
             }
             if let Some(next) = next {
                 let name = if is_history { "history" } else { "after" };
-                let next = percent_encoding::utf8_percent_encode(&next, percent_encoding::NON_ALPHANUMERIC);
+                let next = percent_encoding::utf8_percent_encode(&next, QUERY_VALUE);
                 answered = answered.field("Link", format!("<{link}&{name}={next}>; rel=\"next\""));
             }
             (answered, tag)

@@ -107,13 +107,18 @@ impl Home {
     /// Where a follower on core `from` begins. Streams that are followed and never written cost a little too, so they have a
     /// bound, which writers don't meet.
     fn follow(&mut self, from: usize, name: &str, places: &[Place], begin: &From) -> Result<Following, Refused> {
-        if !self.streams.contains_key(name) && self.streams.len() >= 2 * STREAMS_MAX {
+        if let Some(resident) = self.streams.get_mut(name) {
+            let following = following::begin(resident, places, begin)?;
+            resident.listen(from, &self.boxes);
+            return Ok(following);
+        }
+        if self.streams.len() >= 2 * STREAMS_MAX {
             return Err(Refused::TooManyStreams);
         }
-        let boxes = Arc::clone(&self.boxes);
-        let resident = self.resident(name);
-        let following = following::begin(resident, places, begin)?;
-        resident.listen(from, &boxes);
+        let mut resident = Resident::unborn(name, &self.rules.data);
+        let following = following::begin(&resident, places, begin)?;
+        resident.listen(from, &self.boxes);
+        self.streams.insert(Arc::clone(&resident.name), resident);
         Ok(following)
     }
 
@@ -135,9 +140,6 @@ impl Home {
         });
         let before = resident.stream.documents().bytes();
         let outcome = resident.stream.commit(&operation, clock::unix_ms(), room);
-        if outcome.is_err() && is_first {
-            resident.stream.retract();
-        }
         let after = resident.stream.documents().bytes();
         let name = Arc::clone(&resident.name);
         self.bytes = self.bytes + after - before;
@@ -148,10 +150,20 @@ impl Home {
             }
             Err(refusal) => {
                 if is_first {
-                    self.count.fetch_sub(1, Ordering::Relaxed);
+                    self.retract(&name);
                 }
                 Err(Refused::Operation(refusal))
             }
+        }
+    }
+
+    /// The first write of a stream was refused: it is as if nobody had tried.
+    fn retract(&mut self, name: &str) {
+        self.count.fetch_sub(1, Ordering::Relaxed);
+        let resident = self.streams.get_mut(name).expect("it was written to");
+        resident.stream.retract();
+        if resident.listeners.is_empty() {
+            self.streams.remove(name);
         }
     }
 

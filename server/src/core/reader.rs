@@ -99,11 +99,15 @@ fn history(resident: &Resident, place: &Place, after: &str, limit: usize) -> std
     let is_cut = loop {
         let (start, end) = match view.find(&filter, cursor)? {
             Found::Event(start, end) => (start, end),
-            Found::Skip(to) if scans < HISTORY_SCANS_MAX => {
+            Found::Skip(to, sequence) => {
+                // What was looked through needn't be again: the next page goes on from here.
+                last = resident.stream.position_at(sequence - 1).to_string();
                 (cursor, scans) = (to, scans + 1);
-                continue;
+                match scans < HISTORY_SCANS_MAX {
+                    true => continue,
+                    false => break true,
+                }
             }
-            Found::Skip(_) => break true,
             Found::End => break false,
         };
         if count == limit || body.len() >= MAP_BYTES_MAX {

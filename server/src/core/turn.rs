@@ -71,7 +71,10 @@ impl Core {
                 Letter::Watch { stream, view } => self.audience.borrow_mut().watch(stream, view),
                 Letter::Block { stream, block } => self.audience.borrow_mut().add_block(&stream, block),
                 Letter::Segment { stream, segment } => self.audience.borrow_mut().add_segment(&stream, segment),
-                Letter::Published { stream, position } => self.audience.borrow_mut().publish(&stream, position),
+                Letter::Published { stream, position } => {
+                    self.audience.borrow_mut().publish(&stream, position);
+                    self.publications.announce();
+                }
                 Letter::Errand(done) => self.home.borrow_mut().done(done),
                 Letter::Close => self.close(),
                 Letter::End => {

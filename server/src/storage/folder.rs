@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use fantail_engine::log::manifest::Manifest;
 
-/// The file that says who uses the folder.
-const LOCK: &str = "lock";
+/// The file that says who uses the folder. No stream's folder is called so: an `@` is encoded there.
+const LOCK: &str = "@lock";
 /// The file of a stream's manifest.
 const MANIFEST: &str = "manifest";
 /// What a file is called until it is whole.

@@ -4,7 +4,7 @@
 //! is named. What is kept is synced before anything is served.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -103,91 +103,207 @@ pub fn recover(data: &Path, durability: Durability) -> Result<Vec<Recovered>, Re
 fn recover_stream(path: &Path, mut manifest: Manifest, durability: Durability) -> Result<Recovered, RecoveryError> {
     let io = |error| RecoveryError::Io { path: path.to_path_buf(), error };
     let folder: Arc<Path> = path.into();
-    let listing = list(path).map_err(io)?;
-    let (snapshot, mut documents) = newest_checkpoint(path, &listing.checkpoints);
-    let covered = snapshot.as_ref().map_or(0, |snapshot| snapshot.checkpoint.position.sequence);
-
-    let (mut segments, mut base) = (Vec::new(), 0);
-    let (mut last, mut checkpointed, mut failure) = (0, 0, None);
-    let (mut keys, mut newest, mut is_cut) = (Keys::default(), None, false);
-    for (index, &first) in listing.segments.iter().enumerate() {
-        if index > 0 && first != last + 1 {
-            return Err(RecoveryError::Gap { path: path.to_path_buf(), expected: last + 1 });
+    let mut listing = list(path).map_err(io)?;
+    let (snapshot, log) = loop {
+        let (snapshot, documents) = newest_checkpoint(path, &listing.checkpoints);
+        let covered = snapshot.as_ref().map_or(0, |snapshot| snapshot.checkpoint.position.sequence);
+        let log = read_log(&folder, &manifest, &listing.segments, covered, documents)?;
+        if covered <= log.last {
+            break (snapshot, log);
         }
-        let next = listing.segments.get(index + 1).copied();
-        let file = path.join(segment::name(first, Kind::Log));
-        let length = fs::metadata(&file).map_err(io)?.len();
-        segments.push(Arc::new(Segment::new(Arc::clone(&folder), first, base)));
-        let mut kept_bytes = length;
-        match next {
-            // The checkpoint has all of it; it is read when somebody wants its history.
-            Some(next) if next <= covered + 1 => last = next - 1,
-            _ => {
-                let bytes = map(&file).map_err(io)?;
-                let recovered =
-                    segment::recover(bytes.as_deref().unwrap_or_default(), first, &manifest.epochs, |frame| {
-                        let sequence = frame.position.sequence;
-                        if sequence > covered {
-                            documents.fold(frame.data, sequence).ok()?;
-                        }
-                        Some(document::touched(frame.data))
-                    });
-                last = recovered.last.map_or(first - 1, |last| last.sequence);
-                if first <= covered + 1 {
-                    let before = recovered.entries.get((covered + 1 - first) as usize);
-                    checkpointed = base + before.map_or(recovered.kept_bytes, |entry| u64::from(entry.offset));
-                }
-                let verdict = if next.is_some() { recovered.verdict.sealed() } else { recovered.verdict };
-                match verdict {
-                    Verdict::Whole => {}
-                    Verdict::Cut(loss) => {
-                        tracing::warn!(
-                            stream = %manifest.name, segment = %file.display(), offset = loss.offset, bytes = loss.bytes,
-                            reason = %loss.reason, "the log's torn tail is cut; a new epoch begins"
-                        );
-                        cut(path, first, bytes.as_deref().unwrap_or_default(), recovered.kept_bytes).map_err(io)?;
-                        (kept_bytes, is_cut) = (recovered.kept_bytes, true);
-                    }
-                    Verdict::Damage(loss) => {
-                        let place = format!("{} is damaged at byte {}: {}", file.display(), loss.offset, loss.reason);
-                        tracing::error!(stream = %manifest.name, %place, "the stream refuses writes");
-                        failure = Some(place);
-                        kept_bytes = recovered.kept_bytes;
-                    }
-                }
-                rebuild_index(path, first, &recovered.entries, next.is_some()).map_err(io)?;
-            }
-        }
-        let kept = read_keys(path, first, last, &mut keys).map_err(io)?;
-        base += kept_bytes;
-        if failure.is_some() {
-            break;
-        }
-        if next.is_none() {
-            newest = Some(open_newest(path, first, base - kept_bytes, kept).map_err(io)?);
-        }
-    }
-
-    let is_unclean = matches!(manifest.state, State::Open(Durability::Flush | Durability::None));
-    let state = match durability {
-        Durability::Sync => manifest.state,
-        Durability::Flush | Durability::None => State::Open(durability),
+        // The log lost what the checkpoint tells of: its sequences will be, or were, given to other events.
+        tracing::error!(stream = %manifest.name, covered, last = log.last, "a checkpoint is ahead of the log; it is set aside");
+        set_aside(path, covered).map_err(io)?;
+        listing.checkpoints.retain(|sequence| *sequence != covered);
     };
-    let state = if durability == Durability::Sync && is_unclean { State::Open(Durability::Sync) } else { state };
-    if is_cut || is_unclean {
-        begin_epoch(&mut manifest, last + 1).map_err(|error| io(io::Error::other(error)))?;
+
+    let was_relaxed = matches!(manifest.state, State::Open(Durability::Flush | Durability::None));
+    let is_cut = matches!(log.end, LogEnd::Cut { .. });
+    let state = match (durability, manifest.state) {
+        (Durability::Sync, State::Clean) => State::Clean,
+        (durability, _) => State::Open(durability),
+    };
+    if is_cut || was_relaxed {
+        begin_epoch(&mut manifest, log.last + 1).map_err(|error| io(io::Error::other(error)))?;
     }
-    if is_cut || is_unclean || state != manifest.state {
+    // The epoch is on disk before the cut: a crash between the two leaves a tail that is cut again.
+    if is_cut || was_relaxed || state != manifest.state {
         manifest.state = state;
         folder::write_manifest(path, &manifest).map_err(io)?;
     }
+    let mut failure = None;
+    let files = match log.end {
+        LogEnd::Empty => None,
+        LogEnd::Whole(newest) => Some(newest.open(path).map_err(io)?),
+        LogEnd::Cut { newest, kept_bytes } => {
+            cut(path, newest.first, kept_bytes).map_err(io)?;
+            Some(newest.open(path).map_err(io)?)
+        }
+        LogEnd::Damaged(place) => {
+            failure = Some(place);
+            None
+        }
+    };
     tracing::info!(
-        stream = %manifest.name, last, bytes = base, segments = segments.len(), checkpoint = covered, "recovered"
+        stream = %manifest.name, last = log.last, bytes = log.bytes, segments = log.segments.len(), "recovered"
     );
-    let earliest = listing.segments.first().copied().unwrap_or(last + 1);
-    let origin = Origin { documents, epochs: Some(manifest.epochs), keys, earliest, last, bytes: base, failure };
-    let name: Arc<str> = manifest.name.into();
-    Ok(Recovered { name, folder, origin, secret: manifest.secret, segments, snapshot, files: newest, checkpointed })
+    let origin = Origin {
+        documents: log.documents,
+        epochs: Some(manifest.epochs),
+        keys: log.keys,
+        earliest: listing.segments.first().copied().unwrap_or(log.last + 1),
+        last: log.last,
+        bytes: log.bytes,
+        failure,
+    };
+    Ok(Recovered {
+        name: manifest.name.into(),
+        folder,
+        origin,
+        secret: manifest.secret,
+        segments: log.segments,
+        snapshot,
+        files,
+        checkpointed: log.checkpointed,
+    })
+}
+
+/// What a log's segments hold, as far as it is believed.
+struct Log {
+    documents: Documents,
+    keys: Keys,
+    segments: Vec<Arc<Segment>>,
+    /// Sequence of the last event.
+    last: u64,
+    bytes: u64,
+    /// Offset up to which the checkpoint reaches.
+    checkpointed: u64,
+    end: LogEnd,
+}
+
+/// How a log ends.
+enum LogEnd {
+    /// It has no segment.
+    Empty,
+    Whole(Newest),
+    /// A tail isn't whole, and nothing that is follows.
+    Cut {
+        newest: Newest,
+        kept_bytes: u64,
+    },
+    /// Something isn't whole, and whole groups follow; the place is named.
+    Damaged(String),
+}
+
+/// The segment that is written next.
+struct Newest {
+    first: u64,
+    /// Offset of its first byte in the log.
+    base: u64,
+    /// Bytes of its idempotency keys that are believed.
+    keys_bytes: u64,
+}
+
+impl Newest {
+    /// Opens it to be appended to, and syncs what was kept.
+    fn open(self, path: &Path) -> io::Result<Files> {
+        let mut files = clerk::open(path, None, self.first, self.base)?;
+        files.keys.set_len(self.keys_bytes)?;
+        files.keys_bytes = self.keys_bytes;
+        files.log.sync_all()?;
+        files.keys.sync_all()?;
+        Ok(files)
+    }
+}
+
+/// Reads the segments after the event `covered`, that `documents` reflect, and folds their events. Nothing is changed but
+/// indexes, which hold no truth.
+fn read_log(
+    folder: &Arc<Path>,
+    manifest: &Manifest,
+    firsts: &[u64],
+    covered: u64,
+    documents: Documents,
+) -> Result<Log, RecoveryError> {
+    let io = |error| RecoveryError::Io { path: folder.to_path_buf(), error };
+    let mut log = Log {
+        documents,
+        keys: Keys::default(),
+        segments: Vec::new(),
+        last: firsts.first().map_or(0, |first| first - 1),
+        bytes: 0,
+        checkpointed: 0,
+        end: LogEnd::Empty,
+    };
+    for (index, &first) in firsts.iter().enumerate() {
+        if first != log.last + 1 {
+            return Err(RecoveryError::Gap { path: folder.to_path_buf(), expected: log.last + 1 });
+        }
+        let (base, next) = (log.bytes, firsts.get(index + 1).copied());
+        log.segments.push(Arc::new(Segment::new(Arc::clone(folder), first, base)));
+        match next.filter(|next| *next <= covered + 1) {
+            // The checkpoint has all of it; it is read when somebody wants its history.
+            Some(next) => {
+                let file = folder.join(segment::name(first, Kind::Log));
+                (log.last, log.bytes) = (next - 1, base + fs::metadata(&file).map_err(io)?.len());
+                log.checkpointed = log.bytes;
+                read_keys(folder, first, log.last, &mut log.keys).map_err(io)?;
+            }
+            None => {
+                let verdict = log.read_segment(folder, manifest, first, covered, next.is_some()).map_err(io)?;
+                let keys_bytes = read_keys(folder, first, log.last, &mut log.keys).map_err(io)?;
+                let newest = Newest { first, base, keys_bytes };
+                log.end = match verdict {
+                    Verdict::Whole => LogEnd::Whole(newest),
+                    Verdict::Cut(loss) => {
+                        tracing::warn!(
+                            stream = %manifest.name, segment = first, offset = loss.offset, bytes = loss.bytes,
+                            reason = %loss.reason, "the log's torn tail is cut; a new epoch begins"
+                        );
+                        LogEnd::Cut { newest, kept_bytes: log.bytes - base }
+                    }
+                    Verdict::Damage(loss) => {
+                        let file = folder.join(segment::name(first, Kind::Log));
+                        let place = format!("{} is damaged at byte {}: {}", file.display(), loss.offset, loss.reason);
+                        tracing::error!(stream = %manifest.name, %place, "the stream refuses writes");
+                        log.end = LogEnd::Damaged(place);
+                        return Ok(log);
+                    }
+                };
+            }
+        }
+    }
+    Ok(log)
+}
+
+impl Log {
+    fn read_segment(
+        &mut self,
+        folder: &Path,
+        manifest: &Manifest,
+        first: u64,
+        covered: u64,
+        is_sealed: bool,
+    ) -> io::Result<Verdict> {
+        let bytes = map(&folder.join(segment::name(first, Kind::Log)))?;
+        let bytes = bytes.as_deref().unwrap_or_default();
+        let documents = &mut self.documents;
+        let recovered = segment::recover(bytes, first, &manifest.epochs, |frame| {
+            let sequence = frame.position.sequence;
+            if sequence > covered {
+                documents.fold(frame.data, sequence).ok()?;
+            }
+            Some(document::touched(frame.data))
+        });
+        if first <= covered + 1 {
+            let after = recovered.entries.get((covered + 1 - first) as usize);
+            self.checkpointed = self.bytes + after.map_or(recovered.kept_bytes, |entry| u64::from(entry.offset));
+        }
+        self.last = recovered.last.map_or(first - 1, |last| last.sequence);
+        self.bytes += recovered.kept_bytes;
+        rebuild_index(folder, first, &recovered.entries, is_sealed)?;
+        Ok(if is_sealed { recovered.verdict.sealed() } else { recovered.verdict })
+    }
 }
 
 fn begin_epoch(manifest: &mut Manifest, first: u64) -> Result<(), EpochsError> {
@@ -264,9 +380,17 @@ fn map(path: &Path) -> io::Result<Option<Mmap>> {
 
 /// Keeps the first bytes of a segment, in a new file: after a failed sync, nobody knows what of the old one is on the
 /// medium.
-fn cut(path: &Path, first: u64, bytes: &[u8], kept: u64) -> io::Result<()> {
-    use std::io::Write;
-    folder::replace(path, &segment::name(first, Kind::Log), |file| file.write_all(&bytes[..kept as usize]))
+fn cut(path: &Path, first: u64, kept_bytes: u64) -> io::Result<()> {
+    let name = segment::name(first, Kind::Log);
+    let mut whole = File::open(path.join(&name))?.take(kept_bytes);
+    folder::replace(path, &name, |file| io::copy(&mut whole, file).map(|_| ()))
+}
+
+/// Takes a checkpoint out of use; the file stays under another name.
+fn set_aside(path: &Path, sequence: u64) -> io::Result<()> {
+    let name = segment::name(sequence, Kind::Checkpoint);
+    fs::rename(path.join(&name), path.join(format!("{name}.ahead")))?;
+    folder::sync(path)
 }
 
 /// Writes the index anew if it isn't exactly what the events make it: it holds no truth.
@@ -302,14 +426,4 @@ fn read_keys(path: &Path, first: u64, last: u64, keys: &mut Keys) -> io::Result<
         }
     }
     Ok(records.kept_bytes())
-}
-
-/// Opens the newest segment to be appended to, and syncs what was kept.
-fn open_newest(path: &Path, first: u64, base: u64, keys_bytes: u64) -> io::Result<Files> {
-    let mut files = clerk::open(path, None, first, base)?;
-    files.keys.set_len(keys_bytes)?;
-    files.keys_bytes = keys_bytes;
-    files.log.sync_all()?;
-    files.keys.sync_all()?;
-    Ok(files)
 }

@@ -9,10 +9,15 @@ use std::io;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
-use fantail_engine::limits::{GROUP_BYTES_MAX, GROUP_EVENTS_MAX, SEGMENT_BYTES};
+use fantail_engine::limits::{BODY_BYTES_MAX, GROUP_BYTES_MAX, SEGMENT_BYTES};
 use fantail_engine::log::index::Entry;
 use fantail_engine::log::segment::{self, Kind};
 use memmap2::{Mmap, MmapOptions};
+
+/// Bytes of a segment at most: one that isn't full takes one more group, with the frame that made that one full.
+const SEGMENT_MAP_BYTES: usize = SEGMENT_BYTES as usize + GROUP_BYTES_MAX + 2 * BODY_BYTES_MAX;
+/// Bytes of an index at most: no frame is shorter than 32 bytes.
+const INDEX_MAP_BYTES: usize = SEGMENT_MAP_BYTES / 32 * (Entry::BYTES + 8);
 
 /// One segment and its index.
 pub struct Segment {
@@ -34,14 +39,14 @@ impl Segment {
 
     /// The bytes from offset `from` to `to` of the log.
     ///
-    /// # Errors
-    /// If the file can't be opened or mapped.
+    /// The caller answers for `to` being at most what was published.
     ///
-    /// # Panics
-    /// If the range isn't within the segment. The caller answers for `to` being at most what was published.
+    /// # Errors
+    /// If the file can't be opened or mapped, or the range isn't within a segment.
     pub fn bytes(&self, from: u64, to: u64) -> io::Result<&[u8]> {
-        let map = map(&self.bytes, &self.folder, self.first, Kind::Log, SEGMENT_BYTES as usize + GROUP_BYTES_MAX)?;
-        Ok(&map[(from - self.base) as usize..(to - self.base) as usize])
+        let map = map(&self.bytes, &self.folder, self.first, Kind::Log, SEGMENT_MAP_BYTES)?;
+        let range = (from - self.base) as usize..(to - self.base) as usize;
+        map.get(range).ok_or_else(|| io::ErrorKind::InvalidData.into())
     }
 
     /// The index entry of the event with this ordinal, which was published.
@@ -51,13 +56,12 @@ impl Segment {
     pub fn entry(&self, ordinal: u64) -> io::Result<Entry> {
         let map = self.index()?;
         let at = ordinal as usize * Entry::BYTES;
-        Ok(Entry::decode(map[at..at + Entry::BYTES].try_into().expect("the bytes of one entry")))
+        let bytes = map.get(at..at + Entry::BYTES).ok_or(io::ErrorKind::InvalidData)?;
+        Ok(Entry::decode(bytes.try_into().expect("the bytes of one entry")))
     }
 
     fn index(&self) -> io::Result<&Mmap> {
-        // No frame is shorter than 32 bytes; postings are a third again.
-        const BYTES: usize = (SEGMENT_BYTES as usize / 32 + GROUP_EVENTS_MAX) * (Entry::BYTES + 8);
-        map(&self.index, &self.folder, self.first, Kind::Index, BYTES)
+        map(&self.index, &self.folder, self.first, Kind::Index, INDEX_MAP_BYTES)
     }
 
     /// The ordinal of the first of `count` published events whose extent ends after offset `cursor` of the log, or

@@ -7,7 +7,7 @@ mod server;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 pub(crate) use follower::Follower;
-pub(crate) use http::{Answer, Client};
+pub(crate) use http::{Answer, Client, request};
 use serde_json::Value;
 pub(crate) use server::Server;
 

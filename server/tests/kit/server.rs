@@ -17,6 +17,8 @@ pub(crate) struct Server {
     address: SocketAddr,
     arguments: Vec<String>,
     folder: TempDir,
+    /// Kibibytes that a file may grow to; beyond, writes fail.
+    file_kib_max: Option<u32>,
 }
 
 impl Server {
@@ -34,14 +36,23 @@ impl Server {
     pub(crate) fn on(folder: TempDir, arguments: &[&str]) -> Server {
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
         let arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
-        let mut server = Server { process: None, address, arguments, folder };
+        let mut server = Server { process: None, address, arguments, folder, file_kib_max: None };
         server.start_again();
         server
     }
 
     /// The binary with this server's arguments.
     pub(crate) fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_fantail"));
+        let binary = env!("CARGO_BIN_EXE_fantail");
+        let mut command = match self.file_kib_max {
+            None => Command::new(binary),
+            Some(kib) => {
+                // With the signal ignored, a write beyond the limit fails instead (setrlimit(2)).
+                let mut shell = Command::new("bash");
+                shell.args(["-c", &format!("trap '' XFSZ; ulimit -f {kib}; exec \"$0\" \"$@\""), binary]);
+                shell
+            }
+        };
         command.args(["--listen", "127.0.0.1:0", "--data"]).arg(self.data()).args(&self.arguments);
         command
     }
@@ -49,6 +60,11 @@ impl Server {
     /// Other arguments from the next start on.
     pub(crate) fn set_arguments(&mut self, arguments: &[&str]) {
         self.arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
+    }
+
+    /// The greatest size of a file from the next start on.
+    pub(crate) fn set_file_kib_max(&mut self, kib: Option<u32>) {
+        self.file_kib_max = kib;
     }
 
     /// Starts what was stopped or killed, on another port.

@@ -131,3 +131,38 @@ fn farewell_reaches_the_live_and_closes_all() {
     });
     assert!(hall.log.bytes.starts_with(&stalled.got));
 }
+
+/// A shutdown is left to a worker of the kernel, which looks the slot up late: the next occupant must not be hit by it.
+///
+/// Tried by hand: if the close doesn't await the shutdown's completion, this fails within the first rounds.
+#[test]
+fn a_shutdown_never_hits_the_next_occupant() {
+    let mut hall = Hall::new(1);
+    for round in 0..300 {
+        let start = Start { cursor: hall.log.end(), snapshot: None };
+        let rude = hall.seat_with(Filter::Whole, start, Some(2048));
+        hall.publish(&[("a/1", 30_000)]);
+        hall.rest();
+        assert_eq!(hall.audience.tiers[0].seats()[0].state, State::Stalled);
+        (&rude.socket).write_all(&[b'x'; 1025]).expect("a socket");
+        // Single steps, to stop between the decision to shut it down and the enter that begins to.
+        let begun = Instant::now();
+        while hall.audience.tiers[0].seats()[0].state != State::Leaving {
+            assert!(begun.elapsed() < PATIENCE, "it isn't shown out");
+            hall.audience.enter();
+        }
+        hall.is_due = true;
+        // The polls complete by themselves, before the shutdown.
+        depart(rude, 1);
+        hall.empty();
+        let mut next = hall.seat(Filter::Whole, hall.log.end());
+        hall.publish(&[("a/1", 10)]);
+        hall.serve([&mut next]);
+        std::thread::yield_now();
+        hall.rest();
+        next.read();
+        assert_eq!(next.ended, None, "round {round}");
+        drop(next);
+        hall.empty();
+    }
+}

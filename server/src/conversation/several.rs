@@ -1,0 +1,224 @@
+//! Several streams followed on one connection: a conversation that keeps a cursor for each.
+//!
+//! Each event gets a private `id:` line, one position per stream joined by dots, before the bytes that all share: so a client
+//! resumes all streams with the one id that it knows. This is the one follower that costs a task and a descriptor; their
+//! number is bounded per core.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use fantail_engine::event;
+use fantail_engine::log::checkpoint;
+use fantail_engine::position::Position;
+use fantail_engine::protocol::sse::{self, Reset};
+use fantail_engine::topic::Place;
+
+use super::connection::{Connection, End, Heard};
+use super::follow::turn_away;
+use super::{Next, hang_up};
+use crate::audience::{Filter, Found};
+use crate::core::following::{Following, Value};
+use crate::core::question::{Answer, From, Question, Refused};
+use crate::core::{Core, Stage, clock};
+
+/// Bytes that one write gathers.
+const BATCH_BYTES: usize = 64 * 1024;
+/// Bytes of a checkpoint that one write takes.
+const PIECE_BYTES: u64 = 256 * 1024;
+/// Silence after which the client gets a sign of life.
+const SILENCE: Duration = Duration::from_secs(20);
+/// Signs of life after which it gets its position instead: five minutes.
+const QUIET_MAX: u32 = 15;
+
+/// One of the streams.
+struct Followed {
+    stream: String,
+    filter: Filter,
+    cursor: u64,
+    position: Position,
+}
+
+/// Answers a request to follow `places`, which are of several streams.
+pub(super) async fn follow(
+    core: &Rc<Core>,
+    mut connection: Connection,
+    places: Vec<Place>,
+    from: From,
+    mut out: Vec<u8>,
+) -> Result<(Next, Connection), End> {
+    let Some(_place) = core.take_several() else { return turn_away(connection, out).await };
+    let followings = match begin(core, by_stream(places), from).await {
+        Ok(followings) => followings,
+        Err(Refused::TooManyStreams) => return turn_away(connection, out).await,
+        Err(refused) => return hang_up(core, connection, refused.into(), false).await,
+    };
+    sse::retry(&mut out, clock::retry_ms());
+    let mut streams = open(&mut connection, followings, out).await?;
+    let mut quiet = 0;
+    loop {
+        // Whatever is published from here on wakes us, so nothing falls between the look and the wait.
+        let publication = core.publication();
+        let mut out = Vec::new();
+        let is_behind = gather(core, &mut streams, &mut out).map_err(|error| {
+            tracing::error!(%error, "the log can't be read; its follower is closed");
+            End::Gone
+        })?;
+        if !out.is_empty() {
+            quiet = 0;
+            connection.write(out).await?;
+        }
+        if core.stage.get() != Stage::Open {
+            let mut out = Vec::new();
+            sse::retry(&mut out, clock::retry_ms());
+            connection.write(out).await?;
+            connection.close().await;
+            return Ok((Next::Over, connection));
+        }
+        if is_behind {
+            continue;
+        }
+        match connection.listen(publication, SILENCE).await? {
+            Heard::Signal => {}
+            Heard::Silence => {
+                quiet += 1;
+                let mut out = Vec::new();
+                match quiet % QUIET_MAX {
+                    0 => sse::position(&mut out, joined(&streams)),
+                    _ => out.extend_from_slice(sse::HEARTBEAT),
+                }
+                connection.write(out).await?;
+            }
+        }
+    }
+}
+
+/// The places of each stream, in the order of the streams' first places.
+fn by_stream(places: Vec<Place>) -> Vec<Vec<Place>> {
+    let mut streams: Vec<Vec<Place>> = Vec::new();
+    for place in places {
+        match streams.iter_mut().find(|places| places[0].stream() == place.stream()) {
+            Some(places) => places.push(place),
+            None => streams.push(vec![place]),
+        }
+    }
+    streams
+}
+
+/// Asks each home where its stream begins. If one cursor can't be served, all streams begin with their value.
+async fn begin(
+    core: &Core,
+    streams: Vec<Vec<Place>>,
+    from: From,
+) -> Result<(Vec<(String, Following)>, Option<Reset>), Refused> {
+    let count = streams.len();
+    let (begins, mut reset) = match &from {
+        From::Cursor(cursor) => match cursor.split('.').collect::<Vec<_>>() {
+            cursors if cursors.len() == count => {
+                (cursors.into_iter().map(|cursor| From::Cursor(cursor.to_owned())).collect(), None)
+            }
+            // Asked with what can't be a position, each stream answers with its value.
+            _ => (vec![From::Cursor(String::new()); count], Some(Reset::Unknown)),
+        },
+        From::Now | From::Earliest | From::Snapshot => (vec![from.clone(); count], None),
+    };
+    let mut followings = Vec::with_capacity(count);
+    for (places, from) in streams.iter().zip(begins) {
+        let following = ask(core, places.clone(), from).await?;
+        reset = reset.or(following.reset.map(|(reason, _)| reason));
+        followings.push((places[0].stream().to_owned(), following));
+    }
+    if reset.is_some() {
+        for ((_, following), places) in followings.iter_mut().zip(streams) {
+            if following.value.is_none() {
+                *following = ask(core, places, From::Cursor(String::new())).await?;
+            }
+        }
+    }
+    Ok((followings, reset))
+}
+
+async fn ask(core: &Core, places: Vec<Place>, from: From) -> Result<Following, Refused> {
+    match core.ask(Question::Follow { places, from }).await {
+        Answer::Follow(following) => Ok(*following),
+        Answer::Refused(refused) => Err(refused),
+        Answer::Written(_) | Answer::Document { .. } | Answer::Json { .. } => {
+            unreachable!("a request to follow is answered with where it begins")
+        }
+    }
+}
+
+/// Writes the first block, with the values of all streams if they come first.
+async fn open(
+    connection: &mut Connection,
+    (followings, reset): (Vec<(String, Following)>, Option<Reset>),
+    mut out: Vec<u8>,
+) -> Result<Vec<Followed>, End> {
+    if let Some(reason) = reset {
+        let earliest = |following: &Following| following.reset.map_or(following.position, |(_, earliest)| earliest);
+        let earliest: Vec<_> = followings.iter().map(|(_, following)| earliest(following).to_string()).collect();
+        sse::reset(&mut out, reason, earliest.join("."));
+    }
+    if followings.iter().any(|(_, following)| following.value.is_some()) {
+        checkpoint::prelude(&mut out);
+    }
+    let mut streams = Vec::with_capacity(followings.len());
+    for (stream, following) in followings {
+        let Following { filter, cursor, position, reset: _, value } = following;
+        match value {
+            None => {}
+            Some(Value::Private(events)) => out.extend_from_slice(&events),
+            Some(Value::Shared(snapshot, range)) => {
+                for start in range.clone().step_by(PIECE_BYTES as usize) {
+                    out.extend_from_slice(snapshot.bytes(start..range.end.min(start + PIECE_BYTES)));
+                    connection.write(std::mem::take(&mut out)).await?;
+                }
+            }
+        }
+        streams.push(Followed { stream, filter, cursor, position });
+    }
+    sse::position(&mut out, joined(&streams));
+    connection.write(out).await?;
+    Ok(streams)
+}
+
+/// Appends what was published of the streams, a batch at most. Whether there is more.
+fn gather(core: &Core, streams: &mut [Followed], out: &mut Vec<u8>) -> std::io::Result<bool> {
+    let mut is_behind = false;
+    for index in 0..streams.len() {
+        let room = out.len() + BATCH_BYTES / streams.len();
+        loop {
+            let Followed { stream, filter, cursor, .. } = &streams[index];
+            match core.find(stream, filter, *cursor)? {
+                Found::End => break,
+                Found::Skip(to, _) => {
+                    streams[index].cursor = to;
+                    is_behind = true;
+                    break;
+                }
+                Found::Event(..) if out.len() >= room => {
+                    is_behind = true;
+                    break;
+                }
+                Found::Event(start, end) => {
+                    let mut bytes = Vec::with_capacity((end - start) as usize);
+                    core.copy(stream, start, end, &mut bytes)?;
+                    let frame = event::decode(&bytes).ok_or(std::io::ErrorKind::InvalidData)?;
+                    // A cursor inside a group may lie before the line that closed it; events before it were sent.
+                    if start >= streams[index].cursor {
+                        streams[index].position = frame.position;
+                        let shared = bytes.iter().position(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+                        out.extend_from_slice(format!("id: {}\n", joined(streams)).as_bytes());
+                        out.extend_from_slice(&bytes[shared..frame.length]);
+                    }
+                    streams[index].cursor = end;
+                }
+            }
+        }
+    }
+    Ok(is_behind)
+}
+
+/// The id of all streams together.
+fn joined(streams: &[Followed]) -> String {
+    streams.iter().map(|followed| followed.position.to_string()).collect::<Vec<_>>().join(".")
+}
