@@ -36,7 +36,7 @@ const REACH: Duration = Duration::from_secs(5);
 /// A run, from arguments to report.
 pub(crate) fn run(typed: &SwarmArguments) -> Result<(), Failure> {
     let plan = Arc::new(Plan::resolve(typed)?);
-    if let Some(warning) = plan::backlog_warning(&plan) {
+    for warning in plan::warnings(&plan) {
         eprintln!("warning: {warning}");
     }
     let pid = typed.pid.map(|pid| pid.to_string());

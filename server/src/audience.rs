@@ -38,8 +38,10 @@ use crate::storage::snapshot::Snapshot;
 /// Entries and bytes that the fan-out sends before it lets the conversations of its core run.
 const QUANTUM_ENTRIES: usize = 1024;
 const QUANTUM_BYTES: u64 = 4 * 1024 * 1024;
-/// The part of a quantum that live seats leave to those behind when there are any, and all seats to heartbeats.
-const QUANTUM_SHARE: usize = 4;
+/// Percent of a quantum that live seats leave to those behind, when there are any.
+const BEHIND_SHARE: usize = 25;
+/// Percent of a quantum that heartbeats may take beside it.
+const HEARTBEAT_SHARE: usize = 25;
 /// What a look at a seat that needs nothing costs of a quantum's bytes, since it costs time.
 const LOOK_BYTES: u64 = 64;
 /// Bytes of the log that are searched for the cost of one that is sent.
@@ -72,9 +74,15 @@ struct Budget {
 }
 
 impl Budget {
-    const QUANTUM: Budget = Budget { entries: QUANTUM_ENTRIES, bytes: QUANTUM_BYTES };
-    const SHARE: Budget =
-        Budget { entries: QUANTUM_ENTRIES / QUANTUM_SHARE, bytes: QUANTUM_BYTES / QUANTUM_SHARE as u64 };
+    /// So many percent of a quantum.
+    fn of(percent: usize) -> Budget {
+        Budget { entries: QUANTUM_ENTRIES * percent / 100, bytes: QUANTUM_BYTES * percent as u64 / 100 }
+    }
+
+    fn add(&mut self, other: Budget) {
+        self.entries += other.entries;
+        self.bytes += other.bytes;
+    }
 
     fn spend(&mut self, bytes: u64) {
         self.entries -= 1;
@@ -219,6 +227,12 @@ impl Audience {
         self.watched(stream)?.view.copy(from, to, out)
     }
 
+    /// How far this core shows a stream, as an offset of its log and a position; none if it isn't watched.
+    #[must_use]
+    pub fn shown(&self, stream: &str) -> Option<(u64, Position)> {
+        self.watched(stream).ok().map(|watched| (watched.seen, watched.view.position))
+    }
+
     fn watched(&self, stream: &str) -> io::Result<&Watched> {
         let id = self.streams.get(stream).ok_or(io::ErrorKind::NotFound)?;
         Ok(&self.watched[id.0 as usize])
@@ -324,14 +338,12 @@ impl Audience {
         self.enter();
         // Private bytes must not share an enter with bytes of the log for the same seat: they are not sent again if the
         // socket takes only some of them.
-        self.beat(&mut Budget { ..Budget::SHARE });
+        self.beat(&mut Budget::of(HEARTBEAT_SHARE));
         self.enter();
-        let share = if self.behind.is_empty() { Budget { entries: 0, bytes: 0 } } else { Budget::SHARE };
-        let mut budget =
-            Budget { entries: Budget::QUANTUM.entries - share.entries, bytes: Budget::QUANTUM.bytes - share.bytes };
+        let share = if self.behind.is_empty() { 0 } else { BEHIND_SHARE };
+        let mut budget = Budget::of(100 - share);
         self.fan_out(&mut budget);
-        budget.entries += share.entries;
-        budget.bytes += share.bytes;
+        budget.add(Budget::of(share));
         let visited = self.catch_up(&mut budget);
         self.enter();
         for (id, generation) in visited {

@@ -22,16 +22,16 @@ use std::os::fd::{OwnedFd, RawFd};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::task::{Poll, Waker};
 
 use fantail_engine::limits::SEVERAL_MAX;
 use fantail_engine::log::manifest::Durability;
+use fantail_engine::position::Position;
 use fantail_engine::topic;
-use rustc_hash::FxHashSet;
+use rustc_hash::{FxHashMap, FxHashSet};
 use slab::Slab;
 
-use self::home::{Home, Rules};
+use self::home::{Home, Rules, Totals};
 use self::letter::{Letter, LetterBox};
 use self::question::{Answer, Question};
 use crate::audience::{Audience, Filter, Found, Start};
@@ -62,7 +62,7 @@ pub struct Settings {
 pub struct Cores {
     settings: Settings,
     boxes: Arc<[LetterBox]>,
-    streams: Arc<AtomicUsize>,
+    totals: Arc<Totals>,
 }
 
 impl Cores {
@@ -70,9 +70,9 @@ impl Cores {
     ///
     /// # Errors
     /// If the system refuses an eventfd.
-    pub fn new(settings: Settings, count: usize, streams: usize) -> io::Result<Cores> {
+    pub fn new(settings: Settings, count: usize) -> io::Result<Cores> {
         let boxes: Vec<_> = (0..count).map(|_| LetterBox::new()).collect::<io::Result<_>>()?;
-        Ok(Cores { settings, boxes: boxes.into(), streams: Arc::new(AtomicUsize::new(streams)) })
+        Ok(Cores { settings, boxes: boxes.into(), totals: Arc::default() })
     }
 
     /// How many cores there are.
@@ -127,8 +127,7 @@ pub(crate) struct Core {
     /// Conversations under way.
     pub(crate) conversations: Cell<usize>,
     /// Those of them that follow several streams.
-    several: Rc<Cell<usize>>,
-    publications: Rc<Publications>,
+    several: RefCell<Severals>,
     /// Sockets whose conversations rest between requests, and the listener: whom a closing core wakes.
     resting: RefCell<FxHashSet<RawFd>>,
     /// `Date`, as of this second.
@@ -168,27 +167,41 @@ impl Nudge {
     }
 }
 
-/// Wakes the conversations that follow several streams.
-#[derive(Default)]
-struct Publications {
-    count: Cell<u64>,
-    wakers: RefCell<Vec<Waker>>,
+/// A place among the conversations that follow several streams: rung when one of its streams is published or the core
+/// closes, given back when it is dropped.
+pub(crate) struct Several {
+    core: Rc<Core>,
+    streams: Vec<Arc<str>>,
+    nudge: Rc<Nudge>,
 }
 
-impl Publications {
-    fn announce(&self) {
-        self.count.set(self.count.get() + 1);
-        self.wakers.borrow_mut().drain(..).for_each(Waker::wake);
+impl Several {
+    /// Resolves once something was published since it last did.
+    pub(crate) async fn rung(&self) {
+        self.nudge.rung().await;
     }
 }
 
-/// One of the places for conversations that follow several streams; given back when it is dropped.
-pub(crate) struct SeveralPlace(Rc<Cell<usize>>);
-
-impl Drop for SeveralPlace {
+impl Drop for Several {
     fn drop(&mut self) {
-        self.0.set(self.0.get() - 1);
+        let mut several = self.core.several.borrow_mut();
+        for stream in &self.streams {
+            if let Some(nudges) = several.nudges.get_mut(stream) {
+                nudges.retain(|nudge| !Rc::ptr_eq(nudge, &self.nudge));
+                if nudges.is_empty() {
+                    several.nudges.remove(stream);
+                }
+            }
+        }
+        several.count -= 1;
     }
+}
+
+/// The conversations that follow several streams, by stream.
+#[derive(Default)]
+struct Severals {
+    nudges: FxHashMap<Arc<str>, Vec<Rc<Nudge>>>,
+    count: usize,
 }
 
 impl Core {
@@ -210,11 +223,11 @@ impl Core {
             durability: settings.durability,
             segment_bytes: settings.segment_bytes,
             checkpoint_bytes: settings.checkpoint_bytes,
-            documents_bytes: settings.documents_bytes / cores.count(),
+            documents_bytes: settings.documents_bytes,
         };
         let disk = Disk::new(settings.durability, eventfd)?;
         let boxes = Arc::clone(&cores.boxes);
-        let home = Home::new(rules, recovered, Arc::clone(&cores.streams), disk, clerk, boxes);
+        let home = Home::new(rules, recovered, Arc::clone(&cores.totals), disk, clerk, boxes);
         let audience = Audience::new(settings.tier_slots, eventfd)?;
         let core = Core {
             number,
@@ -224,8 +237,7 @@ impl Core {
             nudge: Nudge::default(),
             stage: Cell::new(Stage::Open),
             conversations: Cell::new(0),
-            several: Rc::default(),
-            publications: Rc::default(),
+            several: RefCell::default(),
             resting: RefCell::default(),
             date: RefCell::default(),
             cores,
@@ -281,32 +293,39 @@ impl Core {
     pub(crate) fn seat(&self, socket: OwnedFd, stream: &str, filter: Filter, start: Start) {
         // What the home said of the stream lies in the letter box, if no turn has been since.
         self.take_letters();
+        if self.stage.get() == Stage::Ending {
+            return;
+        }
         if let Err(error) = self.audience.borrow_mut().seat(socket, stream, filter, start) {
             tracing::warn!(%error, "no seat could be given; the follower is closed");
         }
         self.nudge.ring();
     }
 
-    /// A place among those that follow several streams, if there is one.
-    pub(crate) fn take_several(&self) -> Option<SeveralPlace> {
-        let taken = self.several.get();
-        (taken < SEVERAL_MAX).then(|| {
-            self.several.set(taken + 1);
-            SeveralPlace(Rc::clone(&self.several))
-        })
+    /// A place among the conversations that follow several streams, if there is one.
+    pub(crate) fn follow_several<'s>(self: &Rc<Core>, streams: impl Iterator<Item = &'s str>) -> Option<Several> {
+        let mut several = self.several.borrow_mut();
+        if several.count == SEVERAL_MAX {
+            return None;
+        }
+        several.count += 1;
+        let (streams, nudge): (Vec<Arc<str>>, _) = (streams.map(Arc::from).collect(), Rc::<Nudge>::default());
+        for stream in &streams {
+            several.nudges.entry(Arc::clone(stream)).or_default().push(Rc::clone(&nudge));
+        }
+        Some(Several { core: Rc::clone(self), streams, nudge })
     }
 
-    /// Resolves when anything is published to this core, or it closes, after this was called.
-    pub(crate) fn publication(&self) -> impl Future<Output = ()> + use<> {
-        let publications = Rc::clone(&self.publications);
-        let seen = publications.count.get();
-        poll_fn(move |context| {
-            if publications.count.get() != seen {
-                return Poll::Ready(());
-            }
-            publications.wakers.borrow_mut().push(context.waker().clone());
-            Poll::Pending
-        })
+    /// Wakes the conversations that follow this stream among several.
+    fn announce(&self, stream: &str) {
+        if let Some(nudges) = self.several.borrow().nudges.get(stream) {
+            nudges.iter().for_each(|nudge| nudge.ring());
+        }
+    }
+
+    /// How far this core shows a stream; none before it watches it.
+    pub(crate) fn shown(&self, stream: &str) -> Option<(u64, Position)> {
+        self.audience.borrow().shown(stream)
     }
 
     /// See [`Audience::find`].
@@ -335,7 +354,7 @@ impl Core {
     /// Accepts nothing more, and ends the conversations that rest: reads and accepts under way come to their end.
     fn close(&self) {
         self.stage.set(Stage::Closing);
-        self.publications.announce();
+        self.several.borrow().nudges.values().flatten().for_each(|nudge| nudge.ring());
         for socket in self.resting.borrow_mut().drain() {
             // SAFETY: a plain system call on a descriptor that its conversation holds open. That the peer is gone already
             // is no matter.

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use std::{io, mem, thread};
 
 use anyhow::Context;
+use fantail_engine::limits::STREAMS_MAX;
 use fantail_engine::log::manifest::Durability;
 use monoio::{IoUringDriver, RuntimeBuilder};
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -60,7 +61,7 @@ pub struct Server {
     /// Cores that still have conversations.
     open: Arc<AtomicUsize>,
     threads: Vec<JoinHandle<()>>,
-    clerk: (Clerk, JoinHandle<()>),
+    clerk: (Clerk, [JoinHandle<()>; 2]),
     signals: Signals,
     /// Once set, a signal ends the process at once.
     is_stopping: Arc<AtomicBool>,
@@ -84,11 +85,11 @@ pub fn start(options: &Options) -> anyhow::Result<Server> {
         checkpoint_bytes: options.checkpoint_bytes,
         documents_bytes: options.documents_bytes,
         tier_slots: descriptors.min(TIER_SLOTS_MAX) as u32,
-        // The other half is for segments and whatever else is open.
-        conversations_max: (descriptors as usize / 2 / count).max(1),
+        conversations_max: conversations_max(descriptors as usize, count),
     };
-    let cores = Arc::new(Cores::new(settings, count, recovered.len())?);
-    let (clerk, clerk_thread) = Clerk::start(cores.report())?;
+    let cores = Arc::new(Cores::new(settings, count)?);
+    let (clerk, clerk_threads) = Clerk::start(|| cores.report())?;
+    probe(options.listen).with_context(|| format!("{} can't be listened on", options.listen))?;
     let first = accept::listen(options.listen).with_context(|| format!("{} can't be listened on", options.listen))?;
     let address = first.local_addr()?;
     let mut listeners = vec![first];
@@ -118,7 +119,7 @@ pub fn start(options: &Options) -> anyhow::Result<Server> {
         reports.recv().context("a core ended before it began")??;
     }
     tracing::info!(%address, cores = count, data = %folder.path().display(), pid = std::process::id(), "started");
-    Ok(Server { address, folder, cores, open, threads, clerk: (clerk, clerk_thread), signals, is_stopping })
+    Ok(Server { address, folder, cores, open, threads, clerk: (clerk, clerk_threads), signals, is_stopping })
 }
 
 impl Server {
@@ -152,9 +153,11 @@ impl Server {
         for thread in self.threads {
             thread.join().map_err(|_| anyhow::anyhow!("a core has failed"))?;
         }
-        let (clerk, clerk_thread) = self.clerk;
+        let (clerk, threads) = self.clerk;
         clerk.end();
-        clerk_thread.join().map_err(|_| anyhow::anyhow!("the clerk has failed"))?;
+        for thread in threads {
+            thread.join().map_err(|_| anyhow::anyhow!("a clerk has failed"))?;
+        }
         tracing::info!("stopped");
         Ok(())
     }
@@ -201,6 +204,23 @@ fn run_core(
             panic!("core {number} can't go on: {error}");
         }
     });
+}
+
+/// Fails if anybody listens there: the listeners of the cores share their port, and would share it with another server.
+fn probe(address: SocketAddr) -> io::Result<()> {
+    TcpListener::bind(address).map(drop)
+}
+
+/// Conversations that each core may have: what the files of streams leave of the descriptors.
+fn conversations_max(descriptors: usize, cores: usize) -> usize {
+    const FILES: usize = 3 * STREAMS_MAX + 64;
+    if descriptors < 2 * FILES {
+        tracing::warn!(
+            descriptors,
+            "the limit of descriptors is too low for {STREAMS_MAX} streams and as many connections"
+        );
+    }
+    (descriptors.saturating_sub(FILES).max(descriptors / 2) / cores).max(1)
 }
 
 /// The soft limit of descriptors, raised to the hard one.

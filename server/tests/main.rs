@@ -16,6 +16,7 @@ mod own;
 mod cursors;
 mod following;
 mod snapshots;
+mod streams;
 mod topics;
 
 mod bad;

@@ -196,11 +196,21 @@ fn publishing(
     Ok(Publishing { method, paths: paths.to_vec(), rate, publishers: typed.publishers, payload })
 }
 
-/// Why a handshake bound may be too high for this host, if it is.
-pub(crate) fn backlog_warning(plan: &Plan) -> Option<String> {
+/// What of the plan will make this host slow, or the figures wrong.
+pub(crate) fn warnings(plan: &Plan) -> Vec<String> {
+    let mut warnings = Vec::new();
     let in_flight = plan.handshakes * plan.connections.div_ceil(plan.share);
-    let bound = gauge::somaxconn();
-    (in_flight > bound).then(|| format!("{in_flight} handshakes in flight are more than somaxconn ({bound})"))
+    let queue = gauge::somaxconn();
+    if in_flight > queue {
+        warnings.push(format!("{in_flight} handshakes in flight are more than somaxconn ({queue})"));
+    }
+    // The kernel tries the ports of one parity first, and all of them before it goes on to the other.
+    let half = gauge::ports() / 2;
+    if plan.connections.div_ceil(plan.addresses.len()) > half {
+        let spread = plan.connections.div_ceil(half * 2 / 3);
+        warnings.push(format!("over {half} connections to an address connect ten times slower; --spread {spread}"));
+    }
+    warnings
 }
 
 /// The plan of a command line.

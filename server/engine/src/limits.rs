@@ -69,7 +69,8 @@ pub const BLOCK_BYTES: usize = 256 * 1024;
 /// Events in a block of the tail.
 pub const BLOCK_EVENTS_MAX: usize = 2_048;
 
-/// Blocks that a tail keeps in memory: 2 MiB per stream. Whoever is further behind reads the segments.
+/// Blocks that a tail keeps in memory: 2 MiB per stream, more while groups are larger than a block. Whoever is further
+/// behind reads the segments.
 pub const TAIL_BLOCKS_MAX: usize = 8;
 
 /// Bytes of the group that gathers while the one before it is written. Full, writes get 503 until it is sealed.

@@ -41,6 +41,9 @@ impl Place {
             last = decoded.len();
             let name = decode(raw)?;
             check_name(&name)?;
+            if segments == 1 && name == "-" {
+                return Err(NameError::Reserved);
+            }
             decoded.push_str(&name);
         }
         Ok(Place { path: decoded.into(), last: last as u16, segments: segments as u16 })
@@ -211,8 +214,8 @@ pub enum NameError {
     /// A name without a byte, as in `//` or a trailing slash.
     #[error("a name is empty")]
     Empty,
-    /// `.`, `..` or `__proto__`.
-    #[error("'.', '..' and '__proto__' can't be names")]
+    /// `.`, `..` or `__proto__`; `-` as a stream, since the server's own URLs are below it.
+    #[error("'.', '..' and '__proto__' can't be names, nor '-' a stream's")]
     Reserved,
     /// Longer than [`NAME_BYTES_MAX`].
     #[error("a name is longer than {NAME_BYTES_MAX} bytes")]
@@ -262,6 +265,7 @@ mod tests {
             ("/a/..", NameError::Reserved),
             ("/%2e%2E", NameError::Reserved),
             ("/__proto__", NameError::Reserved),
+            ("/%2D/x", NameError::Reserved),
             ("/a%2Fb", NameError::Slash),
             ("/a%00", NameError::Control),
             ("/a%7f", NameError::Control),

@@ -20,8 +20,9 @@ use crate::core::{Core, Stage};
 const IDLE: Duration = Duration::from_secs(75);
 /// How long a request may take from its first byte to its last.
 const REQUEST: Duration = Duration::from_secs(10);
-/// How long one write may make no progress.
-const WRITE: Duration = Duration::from_secs(60);
+/// How long an answer may take to be written, besides what its bytes take at the slowest speed that is borne.
+const WRITE: Duration = Duration::from_secs(30);
+const WRITE_BYTES_PER_SECOND: usize = 32 * 1024;
 /// How long, and for how many bytes, a connection that is closed early is still read, so that a reset doesn't eat the
 /// answer.
 const LINGER: Duration = Duration::from_secs(2);
@@ -170,6 +171,7 @@ impl Connection {
     /// Writes all of it.
     pub(super) async fn write(&mut self, bytes: Vec<u8>) -> Result<(), End> {
         let (total, mut written) = (bytes.len(), 0);
+        let deadline = Instant::now() + WRITE + Duration::from_secs((total / WRITE_BYTES_PER_SECOND) as u64);
         let mut bytes = bytes;
         while written < total {
             let canceller = Canceller::new();
@@ -177,7 +179,7 @@ impl Connection {
             let mut write = pin!(self.socket.cancelable_write(rest, canceller.handle()));
             let (result, rest) = monoio::select! {
                 done = &mut write => done,
-                () = monoio::time::sleep(WRITE) => {
+                () = monoio::time::sleep_until(deadline.into()) => {
                     canceller.cancel();
                     let (result, rest) = write.await;
                     (result.or(Err(io::ErrorKind::TimedOut.into())), rest)

@@ -14,7 +14,7 @@ use super::connection::{Connection, End};
 use super::inquiry::Inquiry;
 use super::{Next, hang_up, several};
 use crate::audience::{Reading, Start};
-use crate::core::following::{Following, Value};
+use crate::core::following::{Following, Shared, Value};
 use crate::core::question::{Answer, From, Question, Refused};
 use crate::core::{Core, Stage, clock};
 
@@ -34,19 +34,20 @@ pub(super) async fn follow(
     };
     let mut out = Vec::new();
     sse::head(&mut out, &core.date());
-    if is_head {
-        connection.write(out).await?;
-        connection.close().await;
-        return Ok((Next::Over, connection));
-    }
     if core.stage.get() != Stage::Open {
         return turn_away(connection, out).await;
     }
     let stream = places[0].stream().to_owned();
-    if places.iter().any(|place| place.stream() != stream) {
+    if !is_head && places.iter().any(|place| place.stream() != stream) {
         return several::follow(core, connection, places, from, out).await;
     }
+    let places = places.into_iter().filter(|place| place.stream() == stream).collect();
     match core.ask(Question::Follow { places, from }).await {
+        Answer::Follow(_) if is_head => {
+            connection.write(out).await?;
+            connection.close().await;
+            Ok((Next::Over, connection))
+        }
         Answer::Follow(following) => {
             let filter = following.filter.clone();
             let start = open(*following, &mut out);
@@ -58,8 +59,8 @@ pub(super) async fn follow(
             core.seat(connection.into_socket(), &stream, filter, start);
             Err(End::Gone)
         }
-        Answer::Refused(Refused::TooManyStreams) => turn_away(connection, out).await,
-        Answer::Refused(refused) => hang_up(core, connection, Answered::from(refused), false).await,
+        Answer::Refused(refused) if is_passing(&refused) => turn_away(connection, out).await,
+        Answer::Refused(refused) => hang_up(core, connection, Answered::from(refused), is_head).await,
         Answer::Written(_) | Answer::Document { .. } | Answer::Json { .. } => {
             unreachable!("a request to follow is answered with where it begins")
         }
@@ -77,13 +78,12 @@ fn open(following: Following, out: &mut Vec<u8>) -> Start {
         checkpoint::prelude(out);
     }
     let snapshot = match value {
-        Some(Value::Shared(snapshot, range)) => {
-            let closing = snapshot.checkpoint.closing.clone();
-            Some(Reading { snapshot, parts: [range, closing].into() })
-        }
-        Some(Value::Private(events)) => {
-            out.extend_from_slice(&events);
-            None
+        Some(Value { made, shared }) => {
+            out.extend_from_slice(&made);
+            shared.map(|Shared { snapshot, parts }| {
+                let closing = snapshot.checkpoint.closing.clone();
+                Reading { snapshot, parts: parts.into_iter().chain([closing]).collect() }
+            })
         }
         None => None,
     };
@@ -91,6 +91,14 @@ fn open(following: Following, out: &mut Vec<u8>) -> Start {
         sse::position(out, position);
     }
     Start { cursor, snapshot }
+}
+
+/// Whether a follower that was refused may come back with the same request: a status other than 200 would stop it.
+pub(super) fn is_passing(refused: &Refused) -> bool {
+    match refused {
+        Refused::Operation(_) | Refused::TooManyStreams | Refused::Unreadable(_) => true,
+        Refused::NotFound | Refused::MapTooLarge => false,
+    }
 }
 
 /// The server is full or leaving: the client is told when to come back, as any status but 200 would stop it for good.
@@ -110,6 +118,9 @@ fn wanted(inquiry: &Inquiry) -> Result<(Vec<Place>, From), Problem> {
     let places = match inquiry.path == SEVERAL {
         false if inquiry.path == "/-" || inquiry.path.starts_with("/-/") => {
             return Err(Problem::not_found(format!("of the server's own, only {SEVERAL} can be followed")));
+        }
+        false if inquiry.path == "/" => {
+            return Err(Problem::not_found("what can be followed is below /, as /messages"));
         }
         false => vec![place(&inquiry.path)?],
         true => {

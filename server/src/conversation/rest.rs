@@ -96,7 +96,8 @@ fn not_allowed(inquiry: &Inquiry, allow: &'static str) -> Answered {
 
 fn read(inquiry: &Inquiry, place: Place) -> Result<Plan, Answered> {
     if inquiry.form.is_none() {
-        return Err(Problem::not_acceptable("there is application/json, and text/event-stream to follow it").into());
+        let problem = Problem::not_acceptable("there is application/json, and text/event-stream to follow it");
+        return Err(Answered::from(problem).field("Vary", "Accept"));
     }
     let limit = match inquiry.parameter("limit") {
         None => PAGE_DEFAULT,
@@ -131,7 +132,11 @@ fn write(inquiry: &Inquiry, place: Place) -> Result<Plan, Answered> {
         }
         _ => {
             let problem = Problem::unsupported_media("a document is application/json, in UTF-8");
-            return Err(Answered::from(problem).field("Accept-Post", "application/json"));
+            let answered = Answered::from(problem);
+            return Err(match inquiry.method {
+                Method::Post => answered.field("Accept-Post", "application/json"),
+                _ => answered,
+            });
         }
     };
     Ok(Plan::Write(Write { intent, place, guard: inquiry.guard.clone(), key: inquiry.key.clone() }))

@@ -14,10 +14,10 @@ use fantail_engine::protocol::sse::{self, Reset};
 use fantail_engine::topic::Place;
 
 use super::connection::{Connection, End, Heard};
-use super::follow::turn_away;
+use super::follow::{is_passing, turn_away};
 use super::{Next, hang_up};
 use crate::audience::{Filter, Found};
-use crate::core::following::{Following, Value};
+use crate::core::following::{Following, Shared, Value};
 use crate::core::question::{Answer, From, Question, Refused};
 use crate::core::{Core, Stage, clock};
 
@@ -46,18 +46,18 @@ pub(super) async fn follow(
     from: From,
     mut out: Vec<u8>,
 ) -> Result<(Next, Connection), End> {
-    let Some(_place) = core.take_several() else { return turn_away(connection, out).await };
-    let followings = match begin(core, by_stream(places), from).await {
+    let places = by_stream(places);
+    let names = places.iter().map(|places| places[0].stream());
+    let Some(several) = core.follow_several(names) else { return turn_away(connection, out).await };
+    let followings = match begin(core, places, from).await {
         Ok(followings) => followings,
-        Err(Refused::TooManyStreams) => return turn_away(connection, out).await,
+        Err(refused) if is_passing(&refused) => return turn_away(connection, out).await,
         Err(refused) => return hang_up(core, connection, refused.into(), false).await,
     };
     sse::retry(&mut out, clock::retry_ms());
     let mut streams = open(&mut connection, followings, out).await?;
     let mut quiet = 0;
     loop {
-        // Whatever is published from here on wakes us, so nothing falls between the look and the wait.
-        let publication = core.publication();
         let mut out = Vec::new();
         let is_behind = gather(core, &mut streams, &mut out).map_err(|error| {
             tracing::error!(%error, "the log can't be read; its follower is closed");
@@ -77,7 +77,7 @@ pub(super) async fn follow(
         if is_behind {
             continue;
         }
-        match connection.listen(publication, SILENCE).await? {
+        match connection.listen(several.rung(), SILENCE).await? {
             Heard::Signal => {}
             Heard::Silence => {
                 quiet += 1;
@@ -164,13 +164,14 @@ async fn open(
     let mut streams = Vec::with_capacity(followings.len());
     for (stream, following) in followings {
         let Following { filter, cursor, position, reset: _, value } = following;
-        match value {
-            None => {}
-            Some(Value::Private(events)) => out.extend_from_slice(&events),
-            Some(Value::Shared(snapshot, range)) => {
-                for start in range.clone().step_by(PIECE_BYTES as usize) {
-                    out.extend_from_slice(snapshot.bytes(start..range.end.min(start + PIECE_BYTES)));
-                    connection.write(std::mem::take(&mut out)).await?;
+        if let Some(Value { made, shared }) = value {
+            out.extend_from_slice(&made);
+            if let Some(Shared { snapshot, parts }) = shared {
+                for part in parts {
+                    for start in part.clone().step_by(PIECE_BYTES as usize) {
+                        out.extend_from_slice(snapshot.bytes(start..part.end.min(start + PIECE_BYTES)));
+                        connection.write(std::mem::take(&mut out)).await?;
+                    }
                 }
             }
         }
@@ -189,7 +190,13 @@ fn gather(core: &Core, streams: &mut [Followed], out: &mut Vec<u8>) -> std::io::
         loop {
             let Followed { stream, filter, cursor, .. } = &streams[index];
             match core.find(stream, filter, *cursor)? {
-                Found::End => break,
+                Found::End => {
+                    // With nothing of ours before it, our position is the stream's, and doesn't age out.
+                    if let Some((shown, position)) = core.shown(stream).filter(|(shown, _)| shown >= cursor) {
+                        (streams[index].cursor, streams[index].position) = (shown, position);
+                    }
+                    break;
+                }
                 Found::Skip(to, _) => {
                     streams[index].cursor = to;
                     is_behind = true;

@@ -30,11 +30,17 @@ pub(crate) struct Following {
 }
 
 /// Events that make an empty value the topic's, without the one that empties it and the position after them.
-pub(crate) enum Value {
-    /// Made for this follower.
-    Private(Vec<u8>),
-    /// A part of the newest checkpoint.
-    Shared(Arc<Snapshot>, Range<u64>),
+pub(crate) struct Value {
+    /// What was made for this follower.
+    pub(crate) made: Vec<u8>,
+    /// What comes after it.
+    pub(crate) shared: Option<Shared>,
+}
+
+/// Parts of the newest checkpoint, the same for everybody who asks.
+pub(crate) struct Shared {
+    pub(crate) snapshot: Arc<Snapshot>,
+    pub(crate) parts: Vec<Range<u64>>,
 }
 
 /// Where a follower of `places`, all of this stream, begins.
@@ -67,38 +73,41 @@ fn after(resident: &Resident, places: &[Place], sequence: u64) -> Result<Followi
     })
 }
 
-/// The value first: the newest checkpoint's bytes for a stream or a collection, shared by all who ask; for documents and
-/// several topics at once, whose value is small, what is encoded here.
+/// The value first: the newest checkpoint's bytes for a stream or collections; where single documents are wanted, that are
+/// small, what is encoded here.
 fn with_value(resident: &Resident, places: &[Place]) -> Result<Following, Refused> {
-    let collection = match (Filter::of(places.iter().map(Place::topic)), places) {
-        (Filter::Whole, _) => None,
-        (Filter::Paths(_), [place]) if place.is_collection() => Some(place.collection()),
-        (Filter::Paths(_), _) => {
-            let value = Some(Value::Private(encode(resident, places)?));
-            return Ok(Following { value, ..after(resident, places, resident.position().sequence)? });
-        }
-    };
-    let empty = |path: Option<&str>| {
-        let collections = path.into_iter().map(|path| (path, std::iter::empty()));
-        Value::Private(checkpoint::parts(collections))
-    };
+    let is_whole = Filter::of(places.iter().map(Place::topic)) == Filter::Whole;
+    if !is_whole && !places.iter().all(Place::is_collection) {
+        let value = Some(Value { made: encode(resident, places)?, shared: None });
+        return Ok(Following { value, ..after(resident, places, resident.position().sequence)? });
+    }
+    let mut paths: Vec<&str> = places.iter().map(Place::collection).filter(|_| !is_whole).collect();
+    paths.sort_unstable();
+    paths.dedup();
+    let empty = |path: &str| checkpoint::parts(std::iter::once((path, std::iter::empty())));
     // Before the first checkpoint the value at the log's beginning is empty, and the log is all that it takes.
     let Some(snapshot) = &resident.snapshot else {
-        let value = Some(empty(collection));
+        let value = Some(Value { made: paths.into_iter().flat_map(empty).collect(), shared: None });
         return Ok(Following { value, ..after(resident, places, resident.stream.earliest() - 1)? });
     };
     let checkpoint = &snapshot.checkpoint;
-    let value = match collection {
-        None => Value::Shared(Arc::clone(snapshot), checkpoint.prelude.end..checkpoint.closing.start),
-        Some(path) => match checkpoint.collection(path) {
-            Some(extent) => Value::Shared(Arc::clone(snapshot), extent.range.clone()),
-            None => empty(Some(path)),
-        },
-    };
-    Ok(Following { value: Some(value), ..after(resident, places, checkpoint.position.sequence)? })
+    let (mut made, mut parts) = (Vec::new(), Vec::new());
+    for path in paths {
+        match checkpoint.collection(path) {
+            Some(extent) => parts.push(extent.range.clone()),
+            None => made.extend(empty(path)),
+        }
+    }
+    if is_whole {
+        parts.push(checkpoint.prelude.end..checkpoint.closing.start);
+    }
+    let shared = Some(Shared { snapshot: Arc::clone(snapshot), parts });
+    let value = Some(Value { made, shared });
+    Ok(Following { value, ..after(resident, places, checkpoint.position.sequence)? })
 }
 
-/// The value of documents and collections as they are now, which must be small.
+/// The value of documents, and of collections beside them, as they are now. The collections must be small; of documents
+/// there are few.
 fn encode(resident: &Resident, places: &[Place]) -> Result<Vec<u8>, Refused> {
     let documents = resident.stream.documents();
     let mut paths: Vec<&str> = places.iter().map(Place::collection).collect();
@@ -110,13 +119,17 @@ fn encode(resident: &Resident, places: &[Place]) -> Result<Vec<u8>, Refused> {
         ids.sort_unstable();
         ids.dedup();
         // A collection that is followed as a whole comes first, as nothing does, and brings its documents.
-        let chosen: Vec<(&str, &Body)> = match ids.first().copied().flatten() {
-            None => documents.collection(path).into_iter().flat_map(|all| all.documents(None)).collect(),
-            Some(_) => ids.into_iter().flatten().filter_map(|id| Some((id, documents.get(path, id)?))).collect(),
-        };
-        bytes += chosen.iter().map(|(_, body)| body.len()).sum::<usize>();
-        if bytes > MAP_BYTES_MAX {
-            return Err(Refused::MapTooLarge);
+        let mut chosen: Vec<(&str, &Body)> = Vec::new();
+        if ids.first().copied().flatten().is_some() {
+            chosen.extend(ids.into_iter().flatten().filter_map(|id| Some((id, documents.get(path, id)?))));
+        } else {
+            for (id, body) in documents.collection(path).into_iter().flat_map(|all| all.documents(None)) {
+                bytes += body.len();
+                if bytes > MAP_BYTES_MAX {
+                    return Err(Refused::MapTooLarge);
+                }
+                chosen.push((id, body));
+            }
         }
         collections.push((path, chosen));
     }

@@ -20,7 +20,7 @@ use super::letter::{Letter, LetterBox};
 use super::question::{Answer, From, Question, Refused, WriteQuestion};
 use super::resident::{Phase, Resident};
 use super::{clock, reader};
-use crate::storage::clerk::{Clerk, Done, Errand};
+use crate::storage::clerk::{Clerk, Done, Errand, InstallError};
 use crate::storage::disk::Disk;
 use crate::storage::folder;
 use crate::storage::recovery::Recovered;
@@ -37,18 +37,34 @@ pub(super) struct Rules {
     pub(super) segment_bytes: u64,
     /// Bytes of log since the last checkpoint below which none is written.
     pub(super) checkpoint_bytes: u64,
-    /// Bytes that this core's documents may take.
+    /// Bytes that all documents of the server may take.
     pub(super) documents_bytes: usize,
+}
+
+/// What the streams of all cores add up to.
+#[derive(Default)]
+pub(super) struct Totals {
+    /// Streams that were written.
+    pub(super) streams: AtomicUsize,
+    /// Bytes of documents in memory.
+    pub(super) documents_bytes: AtomicUsize,
+}
+
+impl Totals {
+    /// Documents that took `before` bytes take `after`.
+    fn add(&self, after: usize, before: usize) {
+        match after.checked_sub(before) {
+            Some(more) => self.documents_bytes.fetch_add(more, Ordering::Relaxed),
+            None => self.documents_bytes.fetch_sub(before - after, Ordering::Relaxed),
+        };
+    }
 }
 
 /// See the module.
 pub(super) struct Home {
     rules: Rules,
     streams: FxHashMap<Arc<str>, Resident>,
-    /// Streams on all cores.
-    count: Arc<AtomicUsize>,
-    /// Bytes of all documents here.
-    bytes: usize,
+    totals: Arc<Totals>,
     /// Streams that this turn committed to.
     touched: Vec<Arc<str>>,
     disk: Disk,
@@ -60,16 +76,16 @@ impl Home {
     pub(super) fn new(
         rules: Rules,
         recovered: Vec<Recovered>,
-        count: Arc<AtomicUsize>,
+        totals: Arc<Totals>,
         disk: Disk,
         clerk: Clerk,
         boxes: Arc<[LetterBox]>,
     ) -> Home {
-        let mut home =
-            Home { rules, streams: FxHashMap::default(), count, bytes: 0, touched: Vec::new(), disk, clerk, boxes };
+        let mut home = Home { rules, streams: FxHashMap::default(), totals, touched: Vec::new(), disk, clerk, boxes };
         for stream in recovered {
             let resident = Resident::recovered(stream);
-            home.bytes += resident.stream.documents().bytes();
+            home.totals.streams.fetch_add(1, Ordering::Relaxed);
+            home.totals.add(resident.stream.documents().bytes(), 0);
             home.streams.insert(Arc::clone(&resident.name), resident);
         }
         home
@@ -128,7 +144,7 @@ impl Home {
         if is_first {
             self.claim(name, &operation.change)?;
         }
-        let room = self.rules.documents_bytes.saturating_sub(self.bytes);
+        let room = self.rules.documents_bytes.saturating_sub(self.totals.documents_bytes.load(Ordering::Relaxed));
         let resident = self.resident(name);
         if is_first {
             resident.stream.begin(clock::fresh_epoch());
@@ -138,14 +154,16 @@ impl Home {
             hash: keys::hash(&resident.secret, key.as_bytes()),
             fingerprint,
         });
-        let before = resident.stream.documents().bytes();
+        let (before, was_open) = (resident.stream.documents().bytes(), resident.stream.has_open_group());
         let outcome = resident.stream.commit(&operation, clock::unix_ms(), room);
-        let after = resident.stream.documents().bytes();
+        let (after, is_open) = (resident.stream.documents().bytes(), resident.stream.has_open_group());
         let name = Arc::clone(&resident.name);
-        self.bytes = self.bytes + after - before;
+        self.totals.add(after, before);
         match outcome {
             Ok(outcome) => {
-                self.touched.push(name);
+                if is_open && !was_open {
+                    self.touched.push(name);
+                }
                 Ok(outcome)
             }
             Err(refusal) => {
@@ -159,7 +177,7 @@ impl Home {
 
     /// The first write of a stream was refused: it is as if nobody had tried.
     fn retract(&mut self, name: &str) {
-        self.count.fetch_sub(1, Ordering::Relaxed);
+        self.totals.streams.fetch_sub(1, Ordering::Relaxed);
         let resident = self.streams.get_mut(name).expect("it was written to");
         resident.stream.retract();
         if resident.listeners.is_empty() {
@@ -177,7 +195,7 @@ impl Home {
             return Err(Refused::Operation(Refusal::Name(NameError::Long)));
         }
         let next = |count| (count < STREAMS_MAX).then_some(count + 1);
-        let claimed = self.count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
+        let claimed = self.totals.streams.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
         claimed.map(|_| ()).map_err(|_| Refused::TooManyStreams)
     }
 
@@ -256,7 +274,12 @@ impl Home {
         tracing::error!(stream = %name, %error, "the log can't be written; the stream refuses writes until restart");
         let before = resident.stream.documents().bytes();
         resident.fail(error.to_string(), &self.boxes);
-        self.bytes = self.bytes + resident.stream.documents().bytes() - before;
+        self.totals.add(resident.stream.documents().bytes(), before);
+        // The next start must not believe what only the page cache has.
+        if let Some(manifest) = resident.manifest(State::Failed) {
+            let (stream, folder) = (Arc::clone(name), Arc::clone(&resident.folder));
+            self.clerk.ask(self.rules.core, Errand::Mark { stream, folder, manifest });
+        }
     }
 
     /// Starts a checkpoint if the log has outgrown the last one, and puts a written one in place once the log up to it is
@@ -278,6 +301,11 @@ impl Home {
                 self.touched.push(name);
             }
             Done::Opened(name, Err(error)) => self.fail(&name, &error),
+            Done::Marked(name, result) => {
+                if let Err(error) = result {
+                    tracing::error!(stream = %name, %error, "that the log failed couldn't be noted");
+                }
+            }
             Done::Written(name, result) => {
                 let resident = self.streams.get_mut(&name).expect("an errand's stream is here");
                 match result {
@@ -290,7 +318,9 @@ impl Home {
                 let resident = self.streams.get_mut(&name).expect("an errand's stream is here");
                 match result {
                     Ok(snapshot) => resident.checkpoint_installed(snapshot),
-                    Err(error) => resident.checkpoint_failed(&error),
+                    // A sync of the log failed: who waits for it may have been told by now, and nobody may be from here on.
+                    Err(InstallError::Log(error)) => self.fail(&name, &error),
+                    Err(InstallError::Snapshot(error)) => resident.checkpoint_failed(&error),
                 }
             }
         }
@@ -307,7 +337,7 @@ impl Home {
             return;
         }
         for resident in self.streams.values_mut() {
-            let Some(files) = &resident.files else { continue };
+            let Some(files) = resident.files.as_ref().filter(|_| resident.stream.failure().is_none()) else { continue };
             let synced = files.log.sync_all().and_then(|()| {
                 let manifest = resident.manifest(State::Clean).expect("a stream with files exists");
                 folder::write_manifest(&resident.folder, &manifest)

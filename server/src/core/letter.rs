@@ -1,7 +1,8 @@
 //! What travels between cores: questions to a stream's home, answers, and news of its log.
 //!
-//! A queue holds at most one question per conversation and one answer per question, one letter per group that is
-//! published, and one per errand of a stream: all bounded elsewhere, so the queue needs no bound of its own.
+//! A queue holds at most one question per conversation, one answer per question and one letter per errand of a stream; and
+//! one per group that is published, at most one per turn of the home and stream, each of which waits for the disk. A core
+//! takes all of them before it does anything else, for two milliseconds at a time; so the queue needs no bound of its own.
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};

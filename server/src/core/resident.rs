@@ -223,21 +223,18 @@ impl Resident {
                     collections: self.copy(),
                 })
             }
-            CheckpointPhase::Written(sequence) if sequence <= self.stream.persisted_sequence() => {
-                let log = self.files.as_ref()?.log.try_clone();
+            // Only between groups: what is published early, without durability, is in the file by then.
+            CheckpointPhase::Written(sequence)
+                if sequence <= self.stream.persisted_sequence() && self.phase == Phase::Idle =>
+            {
+                let newest = self.files.as_ref()?.first;
                 self.checkpoint = CheckpointPhase::Installing;
-                match log {
-                    Ok(log) => Some(Errand::Install {
-                        stream: Arc::clone(&self.name),
-                        folder: Arc::clone(&self.folder),
-                        sequence,
-                        log,
-                    }),
-                    Err(error) => {
-                        self.checkpoint_failed(&error);
-                        None
-                    }
-                }
+                Some(Errand::Install {
+                    stream: Arc::clone(&self.name),
+                    folder: Arc::clone(&self.folder),
+                    sequence,
+                    newest,
+                })
             }
             CheckpointPhase::Writing(_) | CheckpointPhase::Written(_) | CheckpointPhase::Installing => None,
         }

@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd, FromRawFd};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fantail_engine::protocol::sse;
 use monoio::net::UnixStream;
@@ -14,8 +14,8 @@ use monoio::net::UnixStream;
 use super::letter::Letter;
 use super::{Core, Stage, clock};
 
-/// Letters that one turn takes, before it looks at the disk and the audience again.
-const LETTERS_MAX: usize = 4096;
+/// How long a turn takes letters, before it looks at the disk and the audience again.
+const LETTERS_TIME: Duration = Duration::from_millis(2);
 
 impl Core {
     /// Runs the turn until the server ends; `open` counts the cores that still have conversations.
@@ -59,7 +59,8 @@ impl Core {
     pub(super) fn take_letters(&self) -> bool {
         let letters = &self.cores.boxes[self.number];
         letters.rearm();
-        for _ in 0..LETTERS_MAX {
+        let begun = Instant::now();
+        while begun.elapsed() < LETTERS_TIME {
             let Some(letter) = letters.take() else { return false };
             match letter {
                 Letter::Question { from, ticket, question } => {
@@ -73,7 +74,7 @@ impl Core {
                 Letter::Segment { stream, segment } => self.audience.borrow_mut().add_segment(&stream, segment),
                 Letter::Published { stream, position } => {
                     self.audience.borrow_mut().publish(&stream, position);
-                    self.publications.announce();
+                    self.announce(&stream);
                 }
                 Letter::Errand(done) => self.home.borrow_mut().done(done),
                 Letter::Close => self.close(),

@@ -1,7 +1,8 @@
-//! The one thread that does what may take long: opening, renaming and syncing files, and writing checkpoints.
+//! The threads that do what may take long: one opens, renames and syncs files, one writes checkpoints, so that no segment
+//! waits for a large value.
 //!
-//! Cores send it errands and get a letter when they are done. A stream has at most one errand of each kind under way, so
-//! the queue is bounded by the number of streams.
+//! Cores send them errands and get a letter when they are done. A stream has at most one errand of each kind under way, so
+//! the queues are bounded by the number of streams.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
@@ -41,6 +42,15 @@ pub enum Errand {
         /// The segment before it, to be sealed.
         sealed: Option<Files>,
     },
+    /// Note in the manifest that the log failed.
+    Mark {
+        /// The stream.
+        stream: Arc<str>,
+        /// Its folder.
+        folder: Arc<Path>,
+        /// The manifest that says so.
+        manifest: Manifest,
+    },
     /// Write a stream's whole value; it is not in place yet.
     Checkpoint {
         /// The stream.
@@ -60,8 +70,8 @@ pub enum Errand {
         folder: Arc<Path>,
         /// Sequence of the checkpoint.
         sequence: u64,
-        /// The newest segment, to be synced first.
-        log: File,
+        /// First sequence of the newest segment, which is synced before.
+        newest: u64,
     },
 }
 
@@ -69,69 +79,108 @@ pub enum Errand {
 pub enum Done {
     /// The segment is there, in a folder that is durable.
     Opened(Arc<str>, io::Result<Files>),
+    /// The failure is noted.
+    Marked(Arc<str>, io::Result<()>),
     /// The checkpoint is written.
     Written(Arc<str>, io::Result<()>),
     /// The checkpoint is in place.
-    Installed(Arc<str>, Result<Snapshot, SnapshotError>),
+    Installed(Arc<str>, Result<Snapshot, InstallError>),
 }
 
-/// What the thread is sent: who asks for what, or that nobody will any more.
+/// Why a checkpoint isn't in place.
+#[derive(Debug, thiserror::Error)]
+pub enum InstallError {
+    /// The log up to it couldn't be synced: that is the log's failure.
+    #[error("the log can't be synced: {0}")]
+    Log(io::Error),
+    /// The checkpoint itself is at fault.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
+}
+
+impl From<io::Error> for InstallError {
+    fn from(error: io::Error) -> InstallError {
+        InstallError::Snapshot(error.into())
+    }
+}
+
+/// What a thread is sent: who asks for what, or that nobody will any more.
 enum Message {
     Errand(usize, Errand),
     End,
 }
 
-/// The thread's address.
+/// The threads' address.
 #[derive(Clone)]
 pub struct Clerk {
-    messages: Sender<Message>,
+    files: Sender<Message>,
+    checkpoints: Sender<Message>,
 }
 
 impl Clerk {
-    /// Starts the thread; `report` is called on it with the core that asked and what came of the errand. It ends after
-    /// [`Clerk::end`].
+    /// Starts the threads; each calls what `report` makes with the core that asked and what came of the errand. They end
+    /// after [`Clerk::end`].
     ///
     /// # Errors
     /// If the system refuses a thread.
-    pub fn start(report: impl Fn(usize, Done) + Send + 'static) -> io::Result<(Clerk, JoinHandle<()>)> {
-        let (messages, inbox): (_, Receiver<Message>) = unbounded();
-        let thread = std::thread::Builder::new().name("clerk".into()).spawn(move || {
-            while let Ok(Message::Errand(core, errand)) = inbox.recv() {
-                report(core, errand.run());
-            }
-        })?;
-        Ok((Clerk { messages }, thread))
+    pub fn start<R: Fn(usize, Done) + Send + 'static>(
+        report: impl Fn() -> R,
+    ) -> io::Result<(Clerk, [JoinHandle<()>; 2])> {
+        let (files, files_thread) = run("files", report())?;
+        let (checkpoints, checkpoints_thread) = run("checkpoints", report())?;
+        Ok((Clerk { files, checkpoints }, [files_thread, checkpoints_thread]))
     }
 
-    /// Lets the thread end once everything asked before is done.
+    /// Lets the threads end once everything asked before is done.
     ///
     /// # Panics
-    /// If it was asked before.
+    /// If they were asked before.
     pub fn end(&self) {
-        self.messages.send(Message::End).expect("the clerk is ended once");
+        for thread in [&self.files, &self.checkpoints] {
+            thread.send(Message::End).expect("the clerk is ended once");
+        }
     }
 
     /// Asks for something to be done; the answer comes as a letter to `core`.
     ///
     /// # Panics
-    /// If the thread is gone: it outlives the cores.
+    /// If the threads are gone: they outlive the cores.
     pub fn ask(&self, core: usize, errand: Errand) {
-        self.messages.send(Message::Errand(core, errand)).expect("the clerk outlives the cores");
+        let thread = match errand {
+            Errand::Open { .. } | Errand::Mark { .. } => &self.files,
+            Errand::Checkpoint { .. } | Errand::Install { .. } => &self.checkpoints,
+        };
+        thread.send(Message::Errand(core, errand)).expect("the clerk outlives the cores");
     }
+}
+
+fn run(name: &str, report: impl Fn(usize, Done) + Send + 'static) -> io::Result<(Sender<Message>, JoinHandle<()>)> {
+    let (messages, inbox): (_, Receiver<Message>) = unbounded();
+    let thread = std::thread::Builder::new().name(name.into()).spawn(move || {
+        while let Ok(Message::Errand(core, errand)) = inbox.recv() {
+            report(core, errand.run());
+        }
+    })?;
+    Ok((messages, thread))
 }
 
 impl Errand {
     fn run(self) -> Done {
         match self {
             Errand::Open { stream, folder, manifest, first, base, sealed } => {
-                let opened = seal(sealed).and_then(|()| open(&folder, manifest.as_ref(), first, base));
+                let opened = seal(sealed).and_then(|()| begin(&folder, manifest.as_ref(), first, base));
                 Done::Opened(stream, opened)
             }
-            Errand::Checkpoint { stream, folder, position, collections } => {
-                Done::Written(stream, write_checkpoint(&folder, position, &collections))
+            Errand::Mark { stream, folder, manifest } => {
+                Done::Marked(stream, folder::write_manifest(&folder, &manifest))
             }
-            Errand::Install { stream, folder, sequence, log } => {
-                Done::Installed(stream, install(&folder, sequence, &log))
+            Errand::Checkpoint { stream, folder, position, collections } => {
+                let written = write_checkpoint(&folder, position, &collections);
+                Done::Written(stream, written.inspect_err(|_| discard(&folder, position.sequence)))
+            }
+            Errand::Install { stream, folder, sequence, newest } => {
+                let installed = install(&folder, sequence, newest);
+                Done::Installed(stream, installed.inspect_err(|_| discard(&folder, sequence)))
             }
         }
     }
@@ -177,6 +226,25 @@ pub fn open(folder: &Path, manifest: Option<&Manifest>, first: u64, base: u64) -
     Ok(Files { first, base, log, index, keys, index_bytes, keys_bytes })
 }
 
+/// Begins a segment that isn't there yet.
+fn begin(folder: &Path, manifest: Option<&Manifest>, first: u64, base: u64) -> io::Result<Files> {
+    let files = open(folder, manifest, first, base)?;
+    match files.log.metadata()?.len() {
+        0 => Ok(files),
+        // As when a manifest was lost: what is there isn't ours to write over.
+        _ => Err(io::Error::new(io::ErrorKind::AlreadyExists, "there is a segment where a new one was to begin")),
+    }
+}
+
+/// Removes what there is of a checkpoint that failed: it may be what fills the disk.
+fn discard(folder: &Path, sequence: u64) {
+    match fs::remove_file(unfinished(folder, sequence)) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => tracing::warn!(folder = %folder.display(), %error, "an unfinished checkpoint can't be removed"),
+    }
+}
+
 fn unfinished(folder: &Path, sequence: u64) -> PathBuf {
     folder.join(format!("{}.unfinished", segment::name(sequence, Kind::Checkpoint)))
 }
@@ -191,8 +259,10 @@ fn write_checkpoint(folder: &Path, position: Position, collections: &[Copied]) -
 }
 
 /// The newest checkpoint and the one before it stay: a damaged one is passed over at the next start.
-fn install(folder: &Path, sequence: u64, log: &File) -> Result<Snapshot, SnapshotError> {
-    log.sync_all()?;
+fn install(folder: &Path, sequence: u64, newest: u64) -> Result<Snapshot, InstallError> {
+    // Opened anew: a descriptor of the ring's would take the news of a failed sync from it.
+    let log = File::open(folder.join(segment::name(newest, Kind::Log))).map_err(InstallError::Log)?;
+    log.sync_all().map_err(InstallError::Log)?;
     let path = folder.join(segment::name(sequence, Kind::Checkpoint));
     fs::rename(unfinished(folder, sequence), &path)?;
     folder::sync(folder)?;

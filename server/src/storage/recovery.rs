@@ -37,7 +37,7 @@ pub struct Recovered {
     pub segments: Vec<Arc<Segment>>,
     /// The newest checkpoint that is whole.
     pub snapshot: Option<Arc<Snapshot>>,
-    /// The newest segment's files; none if the next write begins a new one.
+    /// The newest segment's files; none if there is no segment, or the log is damaged.
     pub files: Option<Files>,
     /// Offset in the log up to which the checkpoint reaches.
     pub checkpointed: u64,
@@ -117,24 +117,36 @@ fn recover_stream(path: &Path, mut manifest: Manifest, durability: Durability) -
         listing.checkpoints.retain(|sequence| *sequence != covered);
     };
 
+    let has_failed = manifest.state == State::Failed;
     let was_relaxed = matches!(manifest.state, State::Open(Durability::Flush | Durability::None));
-    let is_cut = matches!(log.end, LogEnd::Cut { .. });
+    let has_lost = match &log.end {
+        LogEnd::Empty | LogEnd::Whole(_) => was_relaxed || has_failed,
+        LogEnd::Cut { .. } => true,
+        // Its events keep their epoch, for when somebody has mended the file.
+        LogEnd::Damaged(_) => false,
+    };
     let state = match (durability, manifest.state) {
         (Durability::Sync, State::Clean) => State::Clean,
         (durability, _) => State::Open(durability),
     };
-    if is_cut || was_relaxed {
-        begin_epoch(&mut manifest, log.last + 1).map_err(|error| io(io::Error::other(error)))?;
+    let mut failure = None;
+    if has_lost && let Err(error) = begin_epoch(&mut manifest, log.last + 1) {
+        failure = Some(error.to_string());
     }
     // The epoch is on disk before the cut: a crash between the two leaves a tail that is cut again.
-    if is_cut || was_relaxed || state != manifest.state {
+    if has_lost || (state != manifest.state && !matches!(log.end, LogEnd::Damaged(_))) {
         manifest.state = state;
         folder::write_manifest(path, &manifest).map_err(io)?;
     }
-    let mut failure = None;
     let files = match log.end {
         LogEnd::Empty => None,
-        LogEnd::Whole(newest) => Some(newest.open(path).map_err(io)?),
+        LogEnd::Whole(newest) => {
+            if has_failed {
+                let whole = log.bytes - newest.base;
+                cut(path, newest.first, whole).map_err(io)?;
+            }
+            Some(newest.open(path).map_err(io)?)
+        }
         LogEnd::Cut { newest, kept_bytes } => {
             cut(path, newest.first, kept_bytes).map_err(io)?;
             Some(newest.open(path).map_err(io)?)
@@ -236,8 +248,9 @@ fn read_log(
         end: LogEnd::Empty,
     };
     for (index, &first) in firsts.iter().enumerate() {
-        if first != log.last + 1 {
-            return Err(RecoveryError::Gap { path: folder.to_path_buf(), expected: log.last + 1 });
+        let expected = if index == 0 { first.min(covered + 1) } else { log.last + 1 };
+        if first != expected {
+            return Err(RecoveryError::Gap { path: folder.to_path_buf(), expected });
         }
         let (base, next) = (log.bytes, firsts.get(index + 1).copied());
         log.segments.push(Arc::new(Segment::new(Arc::clone(folder), first, base)));
@@ -263,9 +276,9 @@ fn read_log(
                         LogEnd::Cut { newest, kept_bytes: log.bytes - base }
                     }
                     Verdict::Damage(loss) => {
-                        let file = folder.join(segment::name(first, Kind::Log));
-                        let place = format!("{} is damaged at byte {}: {}", file.display(), loss.offset, loss.reason);
-                        tracing::error!(stream = %manifest.name, %place, "the stream refuses writes");
+                        let file = segment::name(first, Kind::Log);
+                        let place = format!("its segment {file} is damaged at byte {}: {}", loss.offset, loss.reason);
+                        tracing::error!(stream = %manifest.name, folder = %folder.display(), %place, "the stream refuses writes");
                         log.end = LogEnd::Damaged(place);
                         return Ok(log);
                     }

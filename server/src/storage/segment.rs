@@ -1,8 +1,8 @@
 //! A segment as memory: what a reader behind the tail is sent.
 //!
 //! Both files of a segment are mapped once, at the first reader, up to the greatest size that they can reach, so that the
-//! newest segment needs no second mapping while it grows. Only bytes below `published` are ever touched: those are in the
-//! file. Whoever cuts a file under a running server gets SIGBUS; the lock on the data folder says that nobody may.
+//! newest segment needs no second mapping while it grows. Only bytes below `published` that the tail no
+//! longer has are ever touched: those are in the file. Whoever cuts a file under a running server gets SIGBUS; the lock on the data folder says that nobody may.
 
 use std::fs::File;
 use std::io;

@@ -12,7 +12,7 @@ use serde_json::Value;
 pub(crate) use server::Server;
 
 /// How long a test waits for what must come.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(45);
 
 pub(crate) const JSON: (&str, &str) = ("Content-Type", "application/json");
 pub(crate) const JSON_PATCH: (&str, &str) = ("Content-Type", "application/json-patch+json");

@@ -129,13 +129,14 @@ impl Server {
     /// SIGKILL: a crash.
     pub(crate) fn kill(&mut self) {
         self.signal(libc::SIGKILL);
-        let (mut child, _) = self.process.take().expect("it runs");
+        let (mut child, _output) = self.process.take().expect("it runs");
         child.wait().expect("it was ours");
     }
 
     /// Waits until it has ended by itself; returns its exit code.
     pub(crate) fn ended(&mut self) -> Option<i32> {
-        let (mut child, _) = self.process.take().expect("it runs");
+        // Its standard output stays open until then.
+        let (mut child, _output) = self.process.take().expect("it runs");
         let status = wait_for("the process to end", || child.try_wait().expect("it is ours"));
         status.code()
     }

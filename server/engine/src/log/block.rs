@@ -105,7 +105,7 @@ impl BlockWriter {
     /// A new block that begins at offset `start` with the event `first`, large enough for a group of `bytes` and `events`.
     #[must_use]
     pub fn new(start: u64, first: u64, bytes: usize, events: usize) -> BlockWriter {
-        // Zeroed pages come untouched from the kernel, so what isn't filled costs no memory.
+        // Zeroed bytes come untouched from the kernel, so what isn't filled costs no memory; the extents do.
         let bytes = vec![0u8; bytes.max(BLOCK_BYTES)].into_boxed_slice();
         let extents = vec![Extent::default(); events.max(BLOCK_EVENTS_MAX)].into_boxed_slice();
         // SAFETY: UnsafeCell<T> has the layout of T, and the box is the only owner.

@@ -6,7 +6,7 @@
 //! epoch k3f9q2 1                              epoch, sequence of the first event that it may have; oldest first
 //! epoch m7x2ct 1043                           at least one, each once, at most EPOCHS_MAX; the last one is current
 //! secret 000102030405060708090a0b0c0d0e0f     key of the hashes of idempotency keys
-//! state open sync                             clean | open sync | open flush | open none
+//! state open sync                             clean | failed | open sync | open flush | open none
 //! crc 9f2ac01b                                CRC32C of all bytes before it
 //! ```
 //!
@@ -45,6 +45,8 @@ pub struct Manifest {
 pub enum State {
     /// All was synced and nothing is written any more.
     Clean,
+    /// A write or a sync of it failed: what is in the files may not be on the medium.
+    Failed,
     /// It may be written, with this durability: after any other than [`Durability::Sync`] the next start opens an
     /// epoch.
     Open(Durability),
@@ -65,6 +67,7 @@ impl fmt::Display for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             State::Clean => "clean",
+            State::Failed => "failed",
             State::Open(Durability::Sync) => "open sync",
             State::Open(Durability::Flush) => "open flush",
             State::Open(Durability::None) => "open none",
@@ -134,6 +137,7 @@ impl Manifest {
         let secret = line::hex(secret.as_bytes(), 32)?.to_be_bytes();
         let state = match next()?.strip_prefix("state ")? {
             "clean" => State::Clean,
+            "failed" => State::Failed,
             "open sync" => State::Open(Durability::Sync),
             "open flush" => State::Open(Durability::Flush),
             "open none" => State::Open(Durability::None),
@@ -206,25 +210,34 @@ impl Epochs {
 
     /// Opens an epoch whose first event will be `first`: one more than the last event that was kept.
     ///
-    /// When [`EPOCHS_MAX`] are remembered and the current one has no event, it is replaced, so that a server that
-    /// restarts in a loop doesn't fill the list.
+    /// Epochs that never had an event, because they would begin after it, are dropped, and of those that begin with it only
+    /// one stays: so a server that restarts in a loop doesn't fill the list.
     ///
     /// # Errors
     /// The epoch was there already (draw another), the list is full ([`Epochs::forget`]), or `first` is before the
-    /// current epoch's. The list is as before then.
+    /// log's beginning. The list is as before then.
     pub fn push(&mut self, epoch: Epoch, first: u64) -> Result<(), EpochsError> {
         if epoch == Epoch::NONE || self.0.iter().any(|&(known, _)| known == epoch) {
             return Err(EpochsError::Known);
         }
-        let begun = self.0.last().map_or(1, |&(_, begun)| begun);
-        if first < begun {
+        if first == 0 {
+            return Err(EpochsError::Order);
+        }
+        // An epoch that never had an event goes; the newest one that began here stays, with the cursors at its beginning.
+        while self.0.len() > 1 && self.last().1 > first {
+            self.0.pop();
+        }
+        if let [.., (_, before), (_, last)] = self.0[..]
+            && before == first
+            && last == first
+        {
+            self.0.pop();
+        }
+        if self.0.last().is_some_and(|&(_, begun)| begun > first) {
             return Err(EpochsError::Order);
         }
         if self.0.len() >= EPOCHS_MAX {
-            if begun != first {
-                return Err(EpochsError::Full);
-            }
-            self.0.pop();
+            return Err(EpochsError::Full);
         }
         self.0.push((epoch, first));
         Ok(())
@@ -387,23 +400,24 @@ mod tests {
         let before = epochs.clone();
         assert_eq!(epochs.push(epoch("k3f9q2"), 3000), Err(EpochsError::Known));
         assert_eq!(epochs.push(Epoch::NONE, 3000), Err(EpochsError::Known));
-        assert_eq!(epochs.push(epoch("cccccc"), 1999), Err(EpochsError::Order));
+        assert_eq!(epochs.push(epoch("cccccc"), 0), Err(EpochsError::Order));
         assert_eq!(epochs, before);
-        for bits in 0.. {
-            if epochs.entries().len() == EPOCHS_MAX {
-                break;
-            }
-            epochs.push(Epoch::from_bits(bits), 3000).expect("room");
+        epochs.push(epoch("cccccc"), 1999).expect("the epoch from 2000 on had no event");
+        assert_eq!(epochs.entries()[1..], [(epoch("m7x2ct"), 1043), (epoch("cccccc"), 1999)]);
+        for bits in 0..9 {
+            epochs.push(Epoch::from_bits(bits), 3000).expect("a loop of restarts without an event fills nothing");
         }
-        assert_eq!(epochs.push(epoch("cccccc"), 3001), Err(EpochsError::Full));
-        epochs.push(epoch("cccccc"), 3000).expect("the current epoch has no event and is replaced");
-        assert_eq!((epochs.entries().len(), epochs.current()), (EPOCHS_MAX, epoch("cccccc")));
+        assert_eq!(epochs.entries().len(), 5);
+        for (bits, first) in (100..).zip(3001..).take(EPOCHS_MAX - 5) {
+            epochs.push(Epoch::from_bits(bits), first).expect("room");
+        }
+        assert_eq!(epochs.push(epoch("dddddd"), 1 << 20), Err(EpochsError::Full));
+        assert_eq!(epochs.entries().len(), EPOCHS_MAX);
         epochs.forget(3000);
-        assert_eq!(epochs.entries()[0], (epoch("bbbbbb"), 2000));
-        epochs.forget(3001);
-        assert_eq!(epochs.entries(), [(epoch("cccccc"), 3000)]);
+        assert_eq!(epochs.entries()[0], (epoch("cccccc"), 1999));
+        let newest = epochs.entries()[epochs.entries().len() - 1];
         epochs.forget(u64::MAX);
-        assert_eq!(epochs.entries(), [(epoch("cccccc"), 3000)]);
+        assert_eq!(epochs.entries(), [newest]);
     }
 
     #[test]
@@ -502,7 +516,7 @@ mod tests {
             let mut firsts: Vec<u64> = lives.values().copied().collect();
             firsts.sort_unstable();
             let epochs = Epochs(lives.keys().map(|&bits| Epoch::from_bits(bits)).zip(firsts).collect());
-            for state in [State::Clean, State::Open(Durability::Flush), State::Open(Durability::None)] {
+            for state in [State::Clean, State::Failed, State::Open(Durability::Flush), State::Open(Durability::None)] {
                 let manifest = Manifest { name: name.clone(), epochs: epochs.clone(), secret, state };
                 prop_assert_eq!(Manifest::decode(&manifest.encode()), Ok(manifest));
             }
