@@ -1,5 +1,6 @@
 //! The command line: arguments as they are typed, resolved once into settings, and the exit codes.
 
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -95,12 +96,16 @@ fn serve(arguments: Arguments) -> anyhow::Result<()> {
     };
     let server = server::start(&options).context("the server can't start")?;
     let (url, data) = (format!("http://{}", server.address()), server.data().display().to_string());
-    println!(
+    let banner = format!(
         "Fantail {version} listens on {url} and keeps its data in {data}\n\n  \
          follow:  curl -N -X SUBSCRIBE {url}/messages\n  \
          post:    curl --json '{{\"text\":\"hi\"}}' {url}/messages\n  \
-         look:    {url}/-/\n",
+         look:    {url}/-/\n\n",
         version = env!("CARGO_PKG_VERSION"),
     );
+    // Whoever started us may have stopped reading; the server is none the worse for it.
+    if let Err(error) = io::stdout().write_all(banner.as_bytes()) {
+        tracing::debug!(%error, "nobody reads the standard output");
+    }
     server.wait()
 }

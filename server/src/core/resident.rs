@@ -204,13 +204,14 @@ impl Resident {
         }
     }
 
-    /// The next step towards a checkpoint, if one is due: the value is copied when the log since the last one outgrows it,
-    /// and `bytes_min`.
+    /// The next step towards a checkpoint, if one is due: the value is copied when the log since the last one outgrows
+    /// that one, and `bytes_min`.
     pub(super) fn next_checkpoint(&mut self, bytes_min: u64) -> Option<Errand> {
         match self.checkpoint {
             CheckpointPhase::None => {
                 let log = self.stream.sealed_end() - self.checkpointed;
-                if log < bytes_min.max(self.stream.documents().bytes() as u64) {
+                let last = self.snapshot.as_ref().map_or(0, |snapshot| snapshot.checkpoint.closing.end);
+                if log < bytes_min.max(last) {
                     return None;
                 }
                 let position = self.stream.position();
