@@ -38,6 +38,10 @@ struct Arguments {
     #[arg(long, default_value_t = 4096, value_name = "MIB")]
     memory: usize,
 
+    /// Connections, followers included; beyond, followers are told to come back later and other requests get 503.
+    #[arg(long, default_value_t = 4_000_000, value_name = "COUNT")]
+    max_connections: usize,
+
     /// Bytes at which a segment of a log is full.
     #[arg(long, default_value_t = SEGMENT_BYTES, value_name = "BYTES",
           value_parser = clap::value_parser!(u64).range(4096..=SEGMENT_BYTES))]
@@ -93,6 +97,7 @@ fn serve(arguments: Arguments) -> anyhow::Result<()> {
         documents_bytes: arguments.memory.saturating_mul(1024 * 1024),
         segment_bytes: arguments.segment_bytes,
         checkpoint_bytes: arguments.checkpoint_bytes,
+        connections_max: arguments.max_connections,
     };
     let server = server::start(&options).context("the server can't start")?;
     let (url, data) = (format!("http://{}", server.address()), server.data().display().to_string());

@@ -32,11 +32,19 @@ enum Next {
     Over,
 }
 
+/// How a connection was accepted.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Welcome {
+    Open,
+    /// Only to be told that the server is full.
+    Full,
+}
+
 /// Talks until the connection ends or is handed to the audience.
-pub(crate) async fn converse(core: Rc<Core>, socket: TcpStream) {
+async fn converse(core: Rc<Core>, socket: TcpStream, welcome: Welcome) {
     let mut connection = Connection::new(socket);
     loop {
-        match exchange(&core, connection).await {
+        match exchange(&core, connection, welcome).await {
             Ok((Next::Request, same)) => connection = same,
             Ok((Next::Over, _)) => break,
             Err(End::Gone) => break,
@@ -46,15 +54,18 @@ pub(crate) async fn converse(core: Rc<Core>, socket: TcpStream) {
 }
 
 /// One request and its answer.
-async fn exchange(core: &Rc<Core>, mut connection: Connection) -> Result<(Next, Connection), End> {
+async fn exchange(core: &Rc<Core>, mut connection: Connection, welcome: Welcome) -> Result<(Next, Connection), End> {
     let inquiry = match connection.read_head(core).await? {
         Ok(inquiry) => inquiry,
         Err(problem) => return refuse(core, connection, &problem).await,
     };
     tracing::trace!(method = ?inquiry.method, path = %inquiry.path, "request");
+    if welcome == Welcome::Full && !inquiry.wants_events() {
+        return refuse(core, connection, &Problem::unavailable("the server has as many connections as it may")).await;
+    }
     if inquiry.wants_events() {
         // What a follower sends with its request, nobody reads.
-        return follow::follow(core, connection, &inquiry).await;
+        return follow::follow(core, connection, &inquiry, welcome).await;
     }
     let mut reader = match BodyReader::new(inquiry.framing, BODY_BYTES_MAX) {
         Ok(reader) => reader,

@@ -56,6 +56,8 @@ pub struct Settings {
     pub tier_slots: u32,
     /// Conversations per core.
     pub conversations_max: usize,
+    /// Connections per core, seats included.
+    pub connections_max: usize,
 }
 
 /// What the cores of one server share.
@@ -128,8 +130,9 @@ pub(crate) struct Core {
     pub(crate) conversations: Cell<usize>,
     /// Those of them that follow several streams.
     several: RefCell<Severals>,
-    /// Sockets whose conversations rest between requests, and the listener: whom a closing core wakes.
+    /// Sockets whose conversations rest between requests.
     resting: RefCell<FxHashSet<RawFd>>,
+    listener: Cell<Option<RawFd>>,
     /// `Date`, as of this second.
     date: RefCell<Vec<u8>>,
 }
@@ -239,6 +242,7 @@ impl Core {
             conversations: Cell::new(0),
             several: RefCell::default(),
             resting: RefCell::default(),
+            listener: Cell::new(None),
             date: RefCell::default(),
             cores,
         };
@@ -348,18 +352,33 @@ impl Core {
 
     /// Notes the core's listener.
     pub(crate) fn accepts(&self, listener: RawFd) {
-        self.resting.borrow_mut().insert(listener);
+        self.listener.set(Some(listener));
+    }
+
+    /// Whether no further conversation may begin but to say so.
+    pub(crate) fn has_too_many_conversations(&self) -> bool {
+        self.conversations.get() >= self.settings().conversations_max
+    }
+
+    /// Whether no further connection may be seated; the conversation that asks is one of them.
+    pub(crate) fn has_too_many_connections(&self) -> bool {
+        self.conversations.get() + self.audience.borrow().seated() > self.settings().connections_max
+    }
+
+    /// Ends one of the conversations that rest, to make room for another.
+    pub(crate) fn dismiss_one_at_rest(&self) {
+        let mut resting = self.resting.borrow_mut();
+        if let Some(socket) = resting.iter().next().copied() {
+            resting.remove(&socket);
+            end_reading(socket);
+        }
     }
 
     /// Accepts nothing more, and ends the conversations that rest: reads and accepts under way come to their end.
     fn close(&self) {
         self.stage.set(Stage::Closing);
         self.several.borrow().nudges.values().flatten().for_each(|nudge| nudge.ring());
-        for socket in self.resting.borrow_mut().drain() {
-            // SAFETY: a plain system call on a descriptor that its conversation holds open. That the peer is gone already
-            // is no matter.
-            unsafe { libc::shutdown(socket, libc::SHUT_RD) };
-        }
+        self.resting.borrow_mut().drain().chain(self.listener.take()).for_each(end_reading);
     }
 
     /// A conversation has ended.
@@ -376,4 +395,11 @@ impl Core {
     fn set_date(&self) {
         *self.date.borrow_mut() = httpdate::fmt_http_date(std::time::SystemTime::now()).into_bytes();
     }
+}
+
+/// Brings a read or an accept that is under way to its end.
+fn end_reading(socket: RawFd) {
+    // SAFETY: a plain system call on a descriptor that its conversation, or the task that accepts, holds open. That the peer
+    // is gone already is no matter.
+    unsafe { libc::shutdown(socket, libc::SHUT_RD) };
 }

@@ -43,6 +43,8 @@ pub struct Options {
     pub segment_bytes: u64,
     /// Bytes of log between checkpoints, at least.
     pub checkpoint_bytes: u64,
+    /// Connections, those that only listen included.
+    pub connections_max: usize,
 }
 
 /// The kernel refuses a ring.
@@ -86,6 +88,7 @@ pub fn start(options: &Options) -> anyhow::Result<Server> {
         documents_bytes: options.documents_bytes,
         tier_slots: descriptors.min(TIER_SLOTS_MAX) as u32,
         conversations_max: conversations_max(descriptors as usize, count),
+        connections_max: options.connections_max.div_ceil(count),
     };
     let cores = Arc::new(Cores::new(settings, count)?);
     let (clerk, clerk_threads) = Clerk::start(|| cores.report())?;

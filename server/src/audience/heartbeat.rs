@@ -5,9 +5,10 @@
 
 use fantail_engine::protocol::sse;
 
+use super::Audience;
 use super::followers::Filter;
+use super::quantum::{Budget, LOOK_BYTES};
 use super::seat::{Kind, SeatId, State};
-use super::{Audience, Budget, LOOK_BYTES};
 
 /// Seconds of silence after which a seat gets a sign of life.
 const SILENCE_SECONDS: u32 = 20;

@@ -9,14 +9,16 @@ use std::time::Duration;
 use monoio::net::TcpListener;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::converse;
+use super::{Welcome, converse};
 use crate::core::{Core, Stage};
 
 /// The longest stall of a reader: after it, the kernel gives the connection up.
 const STALL_MAX: Duration = Duration::from_secs(600);
 /// Bytes that may wait unsent in a socket before it counts as full.
 const UNSENT_BYTES: u32 = 32 * 1024;
-/// How long accepting pauses when no descriptor is left, or no conversation may begin.
+/// Conversations beyond the maximum that are begun to tell the client that the server is full.
+const TURNED_AWAY_MAX: usize = 64;
+/// How long accepting pauses when no descriptor is left, or nobody can be told more.
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// A listener that shares its address with those of the other cores.
@@ -66,15 +68,19 @@ pub(crate) async fn accept(core: Rc<Core>, listener: TcpListener) {
     core.accepts(listener.as_raw_fd());
     let mut is_paused = false;
     while core.stage.get() == Stage::Open {
-        if core.conversations.get() >= core.settings().conversations_max {
-            monoio::time::sleep(PAUSE).await;
-            continue;
+        if core.has_too_many_conversations() {
+            core.dismiss_one_at_rest();
+            if core.conversations.get() >= core.settings().conversations_max + TURNED_AWAY_MAX {
+                monoio::time::sleep(PAUSE).await;
+                continue;
+            }
         }
         match listener.accept().await {
             Ok((socket, _)) => {
                 is_paused = false;
+                let welcome = if core.has_too_many_conversations() { Welcome::Full } else { Welcome::Open };
                 core.conversations.set(core.conversations.get() + 1);
-                monoio::spawn(converse(Rc::clone(&core), socket));
+                monoio::spawn(converse(Rc::clone(&core), socket, welcome));
             }
             // The listener was shut down.
             Err(error) if error.raw_os_error() == Some(libc::EINVAL) => break,

@@ -12,7 +12,7 @@ use fantail_engine::topic::Place;
 use super::answer::Answered;
 use super::connection::{Connection, End};
 use super::inquiry::Inquiry;
-use super::{Next, hang_up, several};
+use super::{Next, Welcome, hang_up, several};
 use crate::audience::{Reading, Start};
 use crate::core::following::{Following, Shared, Value};
 use crate::core::question::{Answer, From, Question, Refused};
@@ -26,6 +26,7 @@ pub(super) async fn follow(
     core: &Rc<Core>,
     mut connection: Connection,
     inquiry: &Inquiry,
+    welcome: Welcome,
 ) -> Result<(Next, Connection), End> {
     let is_head = inquiry.method == Method::Head;
     let (places, from) = match wanted(inquiry) {
@@ -34,7 +35,7 @@ pub(super) async fn follow(
     };
     let mut out = Vec::new();
     sse::head(&mut out, &core.date());
-    if core.stage.get() != Stage::Open {
+    if core.stage.get() != Stage::Open || welcome == Welcome::Full || core.has_too_many_connections() {
         return turn_away(connection, out).await;
     }
     let stream = places[0].stream().to_owned();

@@ -1,0 +1,244 @@
+//! A quantum: what the audience sends before it lets the conversations of its core run.
+//!
+//! Live seats come first, and leave a share to those behind, so that neither starves the other. Looking costs as well as
+//! sending: there is no loop over seats or events here that the budget doesn't end.
+
+use std::io;
+
+use super::Audience;
+use super::seat::{Kind, SeatId, State};
+use super::tier::Tier;
+use super::view::Step;
+
+/// Entries and bytes that the fan-out sends before it lets the conversations of its core run.
+const QUANTUM_ENTRIES: usize = 1024;
+const QUANTUM_BYTES: u64 = 4 * 1024 * 1024;
+/// Percent of a quantum that live seats leave to those behind, when there are any.
+const BEHIND_SHARE: usize = 25;
+/// Percent of a quantum that heartbeats may take beside it.
+const HEARTBEAT_SHARE: usize = 25;
+/// What a look at a seat that needs nothing costs of a quantum's bytes, since it costs time.
+pub(super) const LOOK_BYTES: u64 = 64;
+/// Bytes of the log that are searched for the cost of one that is sent.
+const SEARCH_BYTES: u64 = 16;
+/// Bytes of one send.
+const SEND_BYTES: u64 = 256 * 1024;
+
+/// How much a quantum may still do.
+pub(super) struct Budget {
+    entries: usize,
+    bytes: u64,
+}
+
+impl Budget {
+    /// So many percent of a quantum.
+    fn of(percent: usize) -> Budget {
+        Budget { entries: QUANTUM_ENTRIES * percent / 100, bytes: QUANTUM_BYTES * percent as u64 / 100 }
+    }
+
+    fn add(&mut self, other: Budget) {
+        self.entries += other.entries;
+        self.bytes += other.bytes;
+    }
+
+    pub(super) fn spend(&mut self, bytes: u64) {
+        self.entries -= 1;
+        self.look(bytes);
+    }
+
+    /// Time that goes by without a send.
+    pub(super) fn look(&mut self, bytes: u64) {
+        self.bytes = self.bytes.saturating_sub(bytes);
+    }
+
+    pub(super) fn is_spent(&self) -> bool {
+        self.entries == 0 || self.bytes == 0
+    }
+}
+
+impl Audience {
+    /// One quantum: completions, then sends. Returns whether there is more to do at once.
+    pub fn turn(&mut self) -> bool {
+        self.enter();
+        // Private bytes must not share an enter with bytes of the log for the same seat: they are not sent again if the
+        // socket takes only some of them.
+        self.beat(&mut Budget::of(HEARTBEAT_SHARE));
+        self.enter();
+        let share = if self.behind.is_empty() { 0 } else { BEHIND_SHARE };
+        let mut budget = Budget::of(100 - share);
+        self.fan_out(&mut budget);
+        budget.add(Budget::of(share));
+        let visited = self.catch_up(&mut budget);
+        self.enter();
+        for (id, generation) in visited {
+            let seat = self.tiers[id.tier()].seat(id.slot());
+            if seat.state == State::Behind && seat.generation == generation {
+                self.behind.push_back((id, generation));
+            }
+        }
+        !self.hot.is_empty()
+            || !self.behind.is_empty()
+            || self.heartbeat.is_due()
+            || self.tiers.iter_mut().any(Tier::is_woken)
+    }
+
+    /// Enters the rings that have something to do, and handles all that completed.
+    pub(super) fn enter(&mut self) {
+        for index in 0..self.tiers.len() {
+            let tier = &mut self.tiers[index];
+            if !tier.is_woken() {
+                continue;
+            }
+            let mut completions = std::mem::take(&mut self.completions);
+            tier.enter(&mut completions);
+            for completion in completions.drain(..) {
+                self.complete(index, completion);
+            }
+            self.completions = completions;
+        }
+    }
+
+    /// Sends live seats what was published, topic after topic, each at most once in a quantum.
+    fn fan_out(&mut self, budget: &mut Budget) {
+        for _ in 0..self.hot.len() {
+            if budget.is_spent() {
+                return;
+            }
+            let Some(id) = self.hot.pop_front() else { return };
+            match self.pass(id, budget) {
+                true => {
+                    self.followers[id as usize].is_hot = false;
+                    self.forget_if_empty(id);
+                }
+                false => self.hot.push_back(id),
+            }
+        }
+    }
+
+    /// Visits live seats of one topic while the budget lasts. Returns whether all of them have everything.
+    fn pass(&mut self, id: u32, budget: &mut Budget) -> bool {
+        let followers = &mut self.followers[id as usize];
+        let watched = &self.watched[followers.view.0 as usize];
+        let now = self.heartbeat.now();
+        let mut broken = Vec::new();
+        budget.look(LOOK_BYTES);
+        while !budget.is_spent()
+            && let Some(seat_id) = followers.visit()
+        {
+            budget.look(LOOK_BYTES);
+            let tier = &mut self.tiers[seat_id.tier()];
+            let seat = tier.seat(seat_id.slot());
+            let Some((from, to)) = followers.run(seat.cursor) else { continue };
+            let bytes = match watched.view.bytes(from, to, SEND_BYTES) {
+                Ok(bytes) => bytes,
+                Err(error) => {
+                    tracing::error!(%error, "a segment can't be read; its follower is closed");
+                    broken.push(seat_id);
+                    continue;
+                }
+            };
+            seat.cursor = from + bytes.len() as u64;
+            seat.sent = now;
+            seat.quiet = 0;
+            followers.is_unfinished |= followers.run(seat.cursor).is_some();
+            tier.send(Kind::Send, seat_id.slot(), bytes);
+            budget.spend(bytes.len() as u64);
+        }
+        let is_finished = followers.is_visited() && !followers.is_unfinished;
+        if is_finished {
+            followers.settle(watched.seen);
+        } else if followers.is_visited() {
+            followers.restart();
+        }
+        for seat in broken {
+            self.leave(seat);
+        }
+        is_finished
+    }
+
+    /// Sends seats behind the live ones their next bytes, each at most once in a quantum. Returns whom it sent.
+    fn catch_up(&mut self, budget: &mut Budget) -> Vec<(SeatId, u16)> {
+        let mut visited = Vec::new();
+        for _ in 0..self.behind.len() {
+            if budget.is_spent() {
+                break;
+            }
+            let Some((id, generation)) = self.behind.pop_front() else { break };
+            let seat = self.tiers[id.tier()].seat(id.slot());
+            if seat.state != State::Behind || seat.generation != generation {
+                continue;
+            }
+            let followed = match seat.in_snapshot {
+                true => self.read_snapshot(id, budget),
+                false => self.read_log(id, budget),
+            };
+            match followed {
+                Ok(true) => visited.push((id, generation)),
+                Ok(false) => {}
+                Err(error) => {
+                    tracing::error!(%error, "the log can't be read; its follower is closed");
+                    self.leave(id);
+                }
+            }
+        }
+        visited
+    }
+
+    /// The next bytes of the log for a seat behind; it joins the live ones if there are none. True while it is behind.
+    fn read_log(&mut self, id: SeatId, budget: &mut Budget) -> io::Result<bool> {
+        let tier = &mut self.tiers[id.tier()];
+        let seat = tier.seat(id.slot());
+        let followers = &mut self.followers[seat.followers as usize];
+        let watched = &self.watched[followers.view.0 as usize];
+        match watched.view.step(&followers.filter, seat.cursor, watched.seen, SEND_BYTES)? {
+            Step::Run(at, bytes) => {
+                budget.look((at - seat.cursor) / SEARCH_BYTES);
+                seat.cursor = at + bytes.len() as u64;
+                seat.sent = self.heartbeat.now();
+                seat.quiet = 0;
+                tier.send(Kind::Send, id.slot(), bytes);
+                budget.spend(bytes.len() as u64);
+            }
+            Step::Skip(to) => {
+                budget.spend((to - seat.cursor) / SEARCH_BYTES);
+                seat.cursor = to;
+            }
+            Step::Done => {
+                budget.look(LOOK_BYTES);
+                seat.state = State::Live;
+                if followers.live.is_empty() {
+                    followers.settle(watched.seen);
+                    followers.target = watched.seen;
+                }
+                seat.place = followers.add(id);
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn read_snapshot(&mut self, id: SeatId, budget: &mut Budget) -> io::Result<bool> {
+        let tier = &mut self.tiers[id.tier()];
+        let seat = tier.seat(id.slot());
+        let (reading, cursor) = self.snapshots.get_mut(&id).expect("a seat in a snapshot has the rest of it here");
+        while let Some(part) = reading.parts.front() {
+            if seat.cursor < part.end {
+                let until = part.end.min(seat.cursor + SEND_BYTES);
+                let bytes = reading.snapshot.bytes(seat.cursor..until);
+                seat.cursor = until;
+                seat.sent = self.heartbeat.now();
+                tier.send(Kind::Send, id.slot(), bytes);
+                budget.spend(bytes.len() as u64);
+                return Ok(true);
+            }
+            reading.parts.pop_front();
+            if let Some(next) = reading.parts.front() {
+                seat.cursor = next.start;
+            }
+        }
+        seat.in_snapshot = false;
+        seat.cursor = *cursor;
+        self.snapshots.remove(&id);
+        self.read_log(id, budget)
+    }
+}
