@@ -166,6 +166,12 @@ impl Audience {
         }
     }
 
+    /// Whether seats wait for bytes that could be sent now.
+    #[must_use]
+    pub fn is_due(&self) -> bool {
+        !self.hot.is_empty() || !self.behind.is_empty()
+    }
+
     /// The first event after `cursor` that passes the filter, of what this core shows of the stream.
     ///
     /// # Errors

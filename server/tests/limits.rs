@@ -70,7 +70,7 @@ fn a_failed_write_is_taken_back_and_the_stream_refuses_writes() {
     let mut answered = Vec::new();
     let problem = loop {
         let n = answered.len();
-        let body = json!({"n": n, "t": "x".repeat(1000)}).to_string();
+        let body = json!({"n": n, "t": format!("{n:04}").repeat(250)}).to_string();
         let answer = client.ask("PUT", &format!("/messages/{}", n % 7), &[JSON], &body);
         match answer.status {
             200 | 201 => {

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::kit::Server;
+use crate::kit::{Follower, Server};
 
 #[test]
 fn health() {
@@ -50,7 +50,11 @@ fn nothing_else_is_there() {
 #[test]
 fn events_want_a_topic_and_a_stream_of_events() {
     let server = Server::start();
-    server.get("/-/events?topic=/messages").problem(406);
+    // It has no other form, so that only a client that refuses this one is refused.
+    server.ask("GET", "/-/events?topic=/messages", &[("Accept", "application/json")], "").problem(406);
+    for accept in ["*/*", "text/event-stream"] {
+        Follower::by(server.address(), "GET", "/-/events?topic=/messages", &[("Accept", accept)]).opening();
+    }
     server.ask("SUBSCRIBE", "/-/events", &[], "").problem(400);
     server.ask("SUBSCRIBE", "/-/events?topic=", &[], "").problem(400);
     server.ask("SUBSCRIBE", "/-/events?topic=messages", &[], "").problem(400);

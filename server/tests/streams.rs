@@ -160,7 +160,7 @@ fn many_followers_of_many_streams() {
             fold(&mut value, &operations.to_string());
             last = now;
         }
-        assert_eq!(last, [50; 8]);
+        assert_eq!(last.iter().sum::<u64>(), 400);
         assert_eq!(value.as_object().map(|map| map.len()), Some(8));
     }
 }

@@ -1,7 +1,7 @@
 //! A quantum: what the audience sends before it lets the conversations of its core run.
 //!
 //! Live seats come first, and leave a share to those behind, so that neither starves the other. Looking costs as well as
-//! sending: there is no loop over seats or events here that the budget doesn't end.
+//! sending, so that a pass over a million seats that need nothing yields, too.
 
 use std::io;
 

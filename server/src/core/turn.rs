@@ -1,11 +1,9 @@
 //! The turn: the task of a core that moves letters, groups and the audience, and lets the conversations run between.
 
-use std::future::poll_fn;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use fantail_engine::protocol::sse;
@@ -23,15 +21,18 @@ impl Core {
     /// # Errors
     /// If the eventfd can't be watched.
     pub(crate) async fn run(self: &Rc<Core>, open: &AtomicUsize) -> io::Result<()> {
-        monoio::spawn(listen_for_letters(Rc::clone(self), self.doorbell()?));
+        monoio::spawn(listen_for_letters(Rc::clone(self), pollable(self.cores.boxes[self.number].eventfd())?));
         monoio::spawn(tick(Rc::clone(self)));
+        let breath = Breath::new()?;
         let mut has_reported = false;
         loop {
             let mut is_due = self.take_letters();
-            {
-                let mut home = self.home.borrow_mut();
-                home.turn();
-                is_due |= home.is_due();
+            self.home.borrow_mut().turn();
+            // Answers to what just became durable: they go out before the audience takes its quantum.
+            is_due |= self.take_letters();
+            is_due |= self.home.borrow().is_due();
+            if is_due || self.audience.borrow().is_due() {
+                breath.taken().await?;
             }
             is_due |= self.audience.borrow_mut().turn();
             if self.stage.get() == Stage::Closing && self.conversations.get() == 0 && !has_reported {
@@ -42,9 +43,8 @@ impl Core {
                 self.home.borrow_mut().close();
                 return Ok(());
             }
-            match is_due {
-                true => yield_now().await,
-                false => self.nudge.rung().await,
+            if !is_due {
+                self.nudge.rung().await;
             }
         }
     }
@@ -88,16 +88,41 @@ impl Core {
         }
         true
     }
+}
 
-    /// The eventfd that letters and rings ring, as something that the runtime can wait for.
-    fn doorbell(&self) -> io::Result<UnixStream> {
-        // SAFETY: the letter box outlives the core, and the duplicate is ours.
-        let fd = unsafe { libc::fcntl(self.cores.boxes[self.number].eventfd(), libc::F_DUPFD_CLOEXEC, 0) };
+/// A duplicate of an eventfd, as something that the runtime can wait for.
+fn pollable(eventfd: RawFd) -> io::Result<UnixStream> {
+    // SAFETY: a plain system call; the descriptor is open while this runs, and the duplicate is ours.
+    let fd = unsafe { libc::fcntl(eventfd, libc::F_DUPFD_CLOEXEC, 0) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the descriptor is open and ours. It isn't a socket, but all that is asked of it is to be polled.
+    UnixStream::from_std(unsafe { std::os::unix::net::UnixStream::from_raw_fd(fd) })
+}
+
+/// Lets the runtime submit and reap what its tasks have under way, and run them.
+///
+/// Yielding isn't enough: the runtime may come back to the turn before it has submitted anything. So this awaits an operation
+/// of its own, which is always ready, and comes back behind everything that was asked of the kernel before it.
+struct Breath {
+    ready: UnixStream,
+}
+
+impl Breath {
+    fn new() -> io::Result<Breath> {
+        // SAFETY: a plain system call.
+        let fd = unsafe { libc::eventfd(1, libc::EFD_CLOEXEC) };
         if fd < 0 {
             return Err(io::Error::last_os_error());
         }
-        // SAFETY: the descriptor is open and ours. It isn't a socket, but all that is asked of it is to be polled.
-        UnixStream::from_std(unsafe { std::os::unix::net::UnixStream::from_raw_fd(fd) })
+        // SAFETY: the descriptor is new and ours.
+        let eventfd = unsafe { OwnedFd::from_raw_fd(fd) };
+        Ok(Breath { ready: pollable(eventfd.as_raw_fd())? })
+    }
+
+    async fn taken(&self) -> io::Result<()> {
+        self.ready.readable(false).await
     }
 }
 
@@ -123,17 +148,4 @@ async fn tick(core: Rc<Core>) {
         core.audience.borrow_mut().tick();
         core.nudge.ring();
     }
-}
-
-/// Lets every other task of the core run once.
-async fn yield_now() {
-    let mut has_yielded = false;
-    poll_fn(|context| match std::mem::replace(&mut has_yielded, true) {
-        true => Poll::Ready(()),
-        false => {
-            context.waker().wake_by_ref();
-            Poll::Pending
-        }
-    })
-    .await;
 }

@@ -44,12 +44,14 @@ impl Client {
     }
 
     /// One request and its answer. A body, even an empty one of POST, PUT or PATCH, gets a length.
+    #[track_caller]
     pub(crate) fn ask(&mut self, method: &str, target: &str, fields: &[(&str, &str)], body: &str) -> Answer {
         self.send(request(method, target, fields, body.as_bytes()));
         self.answer(method)
     }
 
     /// Reads the next answer to a request by this method.
+    #[track_caller]
     pub(crate) fn answer(&mut self, method: &str) -> Answer {
         loop {
             let end = self.input.windows(4).position(|window| window == b"\r\n\r\n");
@@ -62,6 +64,7 @@ impl Client {
         }
     }
 
+    #[track_caller]
     fn finish(&mut self, method: &str, head: String) -> Answer {
         let mut lines = head.split("\r\n");
         let status = lines.next().expect("a status line");
@@ -82,7 +85,11 @@ impl Client {
                 answer.body = self.input.drain(..length).collect();
             }
             None => {
-                while self.read() > 0 {}
+                // A stream that was to be refused would go on for ever.
+                let deadline = std::time::Instant::now() + PATIENCE;
+                while self.read() > 0 {
+                    assert!(std::time::Instant::now() < deadline, "a body without end:\n{head}");
+                }
                 answer.body = std::mem::take(&mut self.input);
             }
         }

@@ -152,6 +152,7 @@ impl Server {
     }
 
     /// One request on a connection of its own.
+    #[track_caller]
     pub(crate) fn ask(&self, method: &str, target: &str, fields: &[(&str, &str)], body: &str) -> Answer {
         self.connect().ask(method, target, fields, body)
     }
