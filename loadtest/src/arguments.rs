@@ -26,7 +26,7 @@ pub(crate) enum Command {
 /// The arguments of `swarm`.
 #[derive(Args)]
 pub(crate) struct SwarmArguments {
-    /// What to follow: http://host[:port]/path. With --topics, the collection whose documents t0, t1, … are followed.
+    /// What to follow: `http://host[:port]/path`. With --topics, the collection whose documents t0, t1, … are followed.
     pub(crate) url: String,
     /// Followers to hold.
     #[arg(long, default_value_t = 1_000)]
@@ -84,7 +84,7 @@ pub(crate) struct SwarmArguments {
 /// The arguments of `follow`.
 #[derive(Args)]
 pub(crate) struct FollowArguments {
-    /// What to follow: http://host[:port]/path
+    /// What to follow: `http://host[:port]/path`
     pub(crate) url: String,
     /// Where to start: sent as Last-Event-ID.
     #[arg(long)]

@@ -77,7 +77,7 @@ impl Audience {
     /// An audience whose tiers have `slots` places each and wake `eventfd`.
     ///
     /// # Errors
-    /// If the kernel refuses a ring: see [`Tier::open`].
+    /// If the kernel refuses a ring: see [`crate::ring::Ring::open`].
     pub fn new(slots: u32, eventfd: RawFd) -> io::Result<Audience> {
         Ok(Audience {
             tiers: vec![Tier::open(slots, eventfd)?],

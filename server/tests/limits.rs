@@ -7,10 +7,17 @@ use crate::kit::{JSON, Server, fold, split};
 #[test]
 fn the_1025th_stream_is_507() {
     let mut server = Server::with(&["--durability", "none"]);
-    let mut client = server.connect();
-    for n in 0..1024 {
-        client.ask("PUT", &format!("/stream{n}/1"), &[JSON], "{}").expect(201);
-    }
+    std::thread::scope(|scope| {
+        for thread in 0..16 {
+            let server = &server;
+            scope.spawn(move || {
+                let mut client = server.connect();
+                for n in (thread..1024).step_by(16) {
+                    client.ask("PUT", &format!("/stream{n}/1"), &[JSON], "{}").expect(201);
+                }
+            });
+        }
+    });
     let check = |server: &Server| {
         let problem = server.put("/more/1", "{}").problem(507);
         assert!(problem["type"].as_str().unwrap().ends_with("full"), "{problem}");
@@ -19,7 +26,6 @@ fn the_1025th_stream_is_507() {
         server.put("/stream1023/2", "{}").expect_one_of(&[200, 201]);
     };
     check(&server);
-    drop(client);
     server.stop();
     server.start_again();
     check(&server);
