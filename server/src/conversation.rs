@@ -77,7 +77,7 @@ async fn exchange(core: &Rc<Core>, mut connection: Connection, welcome: Welcome)
         Err(answered) => return refuse_with(core, connection, &inquiry, answered).await,
     };
     if inquiry.expects_continue {
-        connection.write(http1::CONTINUE.to_vec()).await?;
+        connection.write(http1::CONTINUE).await?;
     }
     let body = match connection.read_body(&mut reader).await? {
         Ok(body) => body,
@@ -98,9 +98,9 @@ async fn answer(
         Stage::Open => inquiry.persistence,
         Stage::Closing | Stage::Ending => Persistence::Close,
     };
-    let mut out = Vec::new();
-    answered.write(&mut out, &core.date(), persistence, inquiry.method == Method::Head);
-    connection.write(out).await?;
+    let (head, body) = answered.into_parts(&core.date(), persistence, inquiry.method == Method::Head);
+    connection.write(head).await?;
+    connection.write(body).await?;
     match persistence {
         Persistence::Close => {
             connection.close().await;
@@ -131,9 +131,9 @@ async fn hang_up(
     answered: Answered,
     is_head: bool,
 ) -> Result<(Next, Connection), End> {
-    let mut out = Vec::new();
-    answered.write(&mut out, &core.date(), Persistence::Close, is_head);
-    connection.write(out).await?;
+    let (head, body) = answered.into_parts(&core.date(), Persistence::Close, is_head);
+    connection.write(head).await?;
+    connection.write(body).await?;
     connection.close().await;
     Ok((Next::Over, connection))
 }

@@ -23,6 +23,8 @@ use crate::storage::recovery::{self, Recovered};
 
 /// How long conversations may take to end once the server was asked to stop.
 const FAREWELL: Duration = Duration::from_secs(10);
+/// How long the listeners of a killed server may outlive it.
+const RELEASE: Duration = Duration::from_secs(3);
 /// Slots that user data can name.
 const TIER_SLOTS_MAX: u64 = 1 << 20;
 
@@ -210,8 +212,19 @@ fn run_core(
 }
 
 /// Fails if anybody listens there: the listeners of the cores share their port, and would share it with another server.
+///
+/// The kernel lets go of the rings of a killed server, and of its listeners with them, a moment after the process is gone; so
+/// an address in use is looked at again.
 fn probe(address: SocketAddr) -> io::Result<()> {
-    TcpListener::bind(address).map(drop)
+    let deadline = Instant::now() + RELEASE;
+    loop {
+        match TcpListener::bind(address) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < deadline => {
+                thread::park_timeout(Duration::from_millis(20));
+            }
+            bound => return bound.map(drop),
+        }
+    }
 }
 
 /// Conversations that each core may have: what the files of streams leave of the descriptors.

@@ -1,5 +1,6 @@
 //! Answers as they are written: status, fields and body.
 
+use bytes::Bytes;
 use fantail_engine::document::{self, Body, DocumentError};
 use fantail_engine::patch::PatchError;
 use fantail_engine::position::Position;
@@ -13,6 +14,9 @@ use crate::core::question::Refused;
 const RETRY_AFTER: &str = "2";
 /// The patches that documents take.
 pub(super) const ACCEPT_PATCH: &str = "application/json-patch+json, application/merge-patch+json";
+
+/// Bytes of a body up to which copying it behind the head is cheaper than a second write.
+const COPIED_BYTES_MAX: usize = 16 * 1024;
 
 /// What a client is told.
 pub(super) struct Answered {
@@ -31,12 +35,12 @@ enum Content {
 }
 
 impl Content {
-    fn bytes(&self) -> &[u8] {
+    fn into_bytes(self) -> Bytes {
         match self {
-            Content::None => b"",
-            Content::Owned(bytes) => bytes,
-            Content::Shared(bytes) => bytes,
-            Content::Static(bytes) => bytes,
+            Content::None => Bytes::new(),
+            Content::Owned(bytes) => bytes.into(),
+            Content::Shared(body) => Bytes::from_owner(body),
+            Content::Static(bytes) => Bytes::from_static(bytes),
         }
     }
 }
@@ -86,11 +90,11 @@ impl Answered {
         self
     }
 
-    /// Appends the whole answer to `out`; for HEAD, without the body.
-    pub(super) fn write(&self, out: &mut Vec<u8>, date: &[u8], persistence: Persistence, is_head: bool) {
-        let body = self.body.bytes();
-        out.reserve(body.len() + 512);
-        let mut head = Head::new(out, self.status, date);
+    /// The head and, but for HEAD, the body; a small one follows the head in the same bytes.
+    pub(super) fn into_parts(self, date: &[u8], persistence: Persistence, is_head: bool) -> (Vec<u8>, Bytes) {
+        let body = self.body.into_bytes();
+        let mut out = Vec::with_capacity(512 + body.len().min(COPIED_BYTES_MAX));
+        let mut head = Head::new(&mut out, self.status, date);
         if !self.content_type.is_empty() {
             head = head.field("Content-Type", self.content_type);
         }
@@ -102,8 +106,13 @@ impl Answered {
             head = head.content_length(body.len());
         }
         head.connection(persistence).end();
-        if has_body && !is_head {
-            out.extend_from_slice(body);
+        match body.len() {
+            _ if !has_body || is_head => (out, Bytes::new()),
+            ..=COPIED_BYTES_MAX => {
+                out.extend_from_slice(&body);
+                (out, Bytes::new())
+            }
+            _ => (out, body),
         }
     }
 }

@@ -8,6 +8,7 @@ use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
+use bytes::{Buf, Bytes};
 use fantail_engine::protocol::http1::{self, BodyReader, Parsed};
 use fantail_engine::protocol::problem::Problem;
 use monoio::io::{AsyncWriteRent, CancelableAsyncReadRent, CancelableAsyncWriteRent, Canceller};
@@ -169,26 +170,23 @@ impl Connection {
     }
 
     /// Writes all of it.
-    pub(super) async fn write(&mut self, bytes: Vec<u8>) -> Result<(), End> {
-        let (total, mut written) = (bytes.len(), 0);
-        let deadline = Instant::now() + WRITE + Duration::from_secs((total / WRITE_BYTES_PER_SECOND) as u64);
-        let mut bytes = bytes;
-        while written < total {
+    pub(super) async fn write(&mut self, bytes: impl Into<Bytes>) -> Result<(), End> {
+        let mut bytes = bytes.into();
+        let slowest = Duration::from_secs((bytes.len() / WRITE_BYTES_PER_SECOND) as u64);
+        let deadline = Instant::now() + WRITE + slowest;
+        while bytes.has_remaining() {
             let canceller = Canceller::new();
-            let rest = monoio::buf::IoBuf::slice(bytes, written..);
-            let mut write = pin!(self.socket.cancelable_write(rest, canceller.handle()));
-            let (result, rest) = monoio::select! {
-                done = &mut write => done,
+            let mut write = pin!(self.socket.cancelable_write(bytes.clone(), canceller.handle()));
+            let result = monoio::select! {
+                (result, _) = &mut write => result,
                 () = monoio::time::sleep_until(deadline.into()) => {
                     canceller.cancel();
-                    let (result, rest) = write.await;
-                    (result.or(Err(io::ErrorKind::TimedOut.into())), rest)
+                    write.await.0
                 }
             };
-            bytes = rest.into_inner();
             match result {
                 Ok(0) | Err(_) => return Err(End::Gone),
-                Ok(count) => written += count,
+                Ok(count) => bytes.advance(count),
             }
         }
         Ok(())

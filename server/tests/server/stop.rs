@@ -21,7 +21,7 @@ fn followers_get_a_last_retry_and_a_clean_end() {
     let mut retries = std::collections::HashSet::new();
     for follower in &mut followers {
         let rest = follower.rest();
-        let retry = rest.trim_start_matches(|letter| letter == '\n').strip_prefix("retry: ");
+        let retry = rest.trim_start_matches('\n').strip_prefix("retry: ");
         let ms = retry.and_then(|rest| rest.strip_suffix('\n')).unwrap_or_else(|| panic!("{rest:?}"));
         retries.insert(ms.parse::<u64>().expect("milliseconds"));
     }

@@ -208,7 +208,7 @@ fn media_types() {
         assert!(accepted.contains("application/json-patch+json") && accepted.contains("application/merge-patch+json"));
         answer.problem(415);
     }
-    assert_eq!(server.ask("PATCH", "/messages/1", &[], "{}").needs("Accept-Patch").is_empty(), false);
+    assert!(!server.ask("PATCH", "/messages/1", &[], "{}").needs("Accept-Patch").is_empty());
     assert_eq!(server.json("/messages"), json!({"messages": [{"id": "1"}]}));
     server.ask("PUT", "/messages/1", &[("Content-Type", "Application/JSON;charset=\"UTF-8\"")], "{}").expect(200);
     server.ask("PATCH", "/messages/1", &[("content-type", "application/merge-patch+json; x=y")], "{}").expect(200);

@@ -123,7 +123,7 @@ fn fan_out(targets: &[&str]) {
     written.sort();
     let concerns = |topic: &str, target: &str| match topic {
         "/messages" => true,
-        _ if topic.split('/').count() % 2 == 0 => {
+        _ if topic.split('/').count().is_multiple_of(2) => {
             target.rsplit_once('/').is_some_and(|(collection, _)| collection == topic)
         }
         _ => target == topic,
