@@ -121,16 +121,15 @@ impl Audience {
         }
     }
 
-    /// More of the log may be shown: the live seats of the topics concerned will get it.
-    pub fn publish(&mut self, stream: &str, position: Position) {
+    /// The log may be shown up to `position`, which ends at offset `end`: the live seats of the topics concerned will get it.
+    pub fn publish(&mut self, stream: &str, position: Position, end: u64) {
         let Some(&id) = self.streams.get(stream) else { return };
         let watched = &mut self.watched[id.0 as usize];
         watched.view.position = position;
-        let (seen, to) = (watched.seen, watched.view.told(watched.seen));
+        let (seen, to) = (std::mem::replace(&mut watched.view.published, end), end);
         if seen == to {
             return;
         }
-        watched.seen = to;
         if let Some(whole) = watched.whole {
             let followers = &mut self.followers[whole as usize];
             if !followers.is_hot {
@@ -178,7 +177,7 @@ impl Audience {
     /// If the stream isn't watched, or a segment can't be read.
     pub fn find(&self, stream: &str, filter: &Filter, cursor: u64) -> io::Result<Found> {
         let watched = self.watched(stream)?;
-        watched.view.find_before(filter, cursor, watched.seen)
+        watched.view.find(filter, cursor)
     }
 
     /// Appends the bytes of the stream's log in `from..to`, where an event was found, to `out`.
@@ -192,7 +191,7 @@ impl Audience {
     /// How far this core shows a stream, as an offset of its log and a position; none if it isn't watched.
     #[must_use]
     pub fn shown(&self, stream: &str) -> Option<(u64, Position)> {
-        self.watched(stream).ok().map(|watched| (watched.seen, watched.view.position))
+        self.watched(stream).ok().map(|watched| (watched.view.published, watched.view.position))
     }
 
     fn watched(&self, stream: &str) -> io::Result<&Watched> {
@@ -250,7 +249,7 @@ impl Audience {
             }
         };
         let id = known.unwrap_or_else(|| {
-            let id = self.followers.insert(Followers::new(view, filter.clone(), watched.seen)) as u32;
+            let id = self.followers.insert(Followers::new(view, filter.clone(), watched.view.published)) as u32;
             match &filter {
                 Filter::Whole => watched.whole = Some(id),
                 Filter::Paths(paths) => {
@@ -402,7 +401,7 @@ impl Audience {
             seat.state = State::Behind;
             self.behind.push_back((seat_id, seat.generation));
         }
-        followers.settle(self.watched[followers.view.0 as usize].seen);
+        followers.settle(self.watched[followers.view.0 as usize].view.published);
     }
 
     fn leave(&mut self, id: SeatId) {

@@ -4,7 +4,7 @@
 //! turn:   letters -> what the disk has done -> publish -> groups to the disk -> a breath -> one quantum of the audience
 //! ```
 //!
-//! Cores share letter boxes and, per stream, one word: how far the log may be shown.
+//! Cores share letter boxes and blocks of the log, whose bytes never change; nothing else.
 
 pub(crate) mod clock;
 pub(crate) mod following;

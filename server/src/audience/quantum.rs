@@ -146,7 +146,7 @@ impl Audience {
         }
         let is_finished = followers.is_visited() && !followers.is_unfinished;
         if is_finished {
-            followers.settle(watched.seen);
+            followers.settle(watched.view.published);
         } else if followers.is_visited() {
             followers.restart();
         }
@@ -190,7 +190,7 @@ impl Audience {
         let seat = tier.seat(id.slot());
         let followers = &mut self.followers[seat.followers as usize];
         let watched = &self.watched[followers.view.0 as usize];
-        match watched.view.step(&followers.filter, seat.cursor, watched.seen, SEND_BYTES)? {
+        match watched.view.step(&followers.filter, seat.cursor, SEND_BYTES)? {
             Step::Run(at, bytes) => {
                 budget.look((at - seat.cursor) / SEARCH_BYTES);
                 seat.cursor = at + bytes.len() as u64;
@@ -207,8 +207,8 @@ impl Audience {
                 budget.look(LOOK_BYTES);
                 seat.state = State::Live;
                 if followers.live.is_empty() {
-                    followers.settle(watched.seen);
-                    followers.target = watched.seen;
+                    followers.settle(watched.view.published);
+                    followers.target = watched.view.published;
                 }
                 seat.place = followers.add(id);
                 return Ok(false);

@@ -14,7 +14,6 @@ use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use fantail_engine::event;
@@ -56,14 +55,13 @@ impl Chance {
 enum News {
     Block(Arc<Block>),
     Segment(Arc<Segment>),
-    Published(Position),
+    Published(Position, u64),
 }
 
 /// A log as its home has it: the tail, the files, and everything that was ever in it.
 struct Log {
     folder: Arc<Path>,
     tail: Tail,
-    published: Arc<AtomicU64>,
     segments: Vec<Arc<Segment>>,
     files: Option<(File, File)>,
     sequence: u64,
@@ -86,7 +84,6 @@ impl Log {
         Log {
             folder: folder.into(),
             tail: Tail::new(0),
-            published: Arc::default(),
             segments: Vec::new(),
             files: None,
             sequence: 0,
@@ -98,7 +95,7 @@ impl Log {
 
     fn view(&self) -> View {
         View {
-            published: Arc::clone(&self.published),
+            published: self.end(),
             blocks: self.tail.blocks().clone(),
             segments: self.segments.clone(),
             position: at(self.sequence),
@@ -163,8 +160,7 @@ impl Log {
         }
         self.bytes.extend_from_slice(&group);
         self.extents.extend(extents);
-        self.published.store(self.bytes.len() as u64, Ordering::Release);
-        news.push_back(News::Published(at(self.sequence)));
+        news.push_back(News::Published(at(self.sequence), self.end()));
     }
 
     fn end(&self) -> u64 {
@@ -308,7 +304,7 @@ impl Hall {
             None => return false,
             Some(News::Block(block)) => self.audience.add_block(STREAM, block),
             Some(News::Segment(segment)) => self.audience.add_segment(STREAM, segment),
-            Some(News::Published(position)) => self.audience.publish(STREAM, position),
+            Some(News::Published(position, end)) => self.audience.publish(STREAM, position, end),
         }
         self.is_due = true;
         true

@@ -3,7 +3,6 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use fantail_engine::log::block::Extent;
 use fantail_engine::log::tail::Blocks;
@@ -23,8 +22,8 @@ pub(super) struct ViewId(pub(super) u32);
 /// A stream as readers on any core see it.
 #[derive(Clone)]
 pub struct View {
-    /// Offset up to which the log may be shown: the one word that cores share, written by the home core alone.
-    pub published: Arc<AtomicU64>,
+    /// Offset up to which the log may be shown, as of the last letter.
+    pub published: u64,
     /// The newest blocks.
     pub blocks: Blocks,
     /// All segments, oldest first.
@@ -54,15 +53,9 @@ pub(super) enum Step<'a> {
 }
 
 impl View {
-    /// How far the log may be shown.
-    #[must_use]
-    pub fn published(&self) -> u64 {
-        self.published.load(Ordering::Acquire)
-    }
-
     /// The bytes of the log in `from..to` as far as they lie in one piece, at most `max` of them.
     pub(super) fn bytes(&self, from: u64, to: u64, max: u64) -> io::Result<&[u8]> {
-        debug_assert!(from < to && to <= self.published());
+        debug_assert!(from < to && to <= self.published);
         let to = to.min(from + max);
         if let Some(run) = self.blocks.run(from, to) {
             return Ok(run);
@@ -72,37 +65,16 @@ impl View {
         self.segments[index].bytes(from, to.min(end))
     }
 
-    /// How far the log may be shown on this core, which has shown it up to `seen`.
-    ///
-    /// The word that the home core writes runs ahead of its letters: what lies in a block that is yet to come by letter
-    /// isn't looked at, or events of it would be passed over.
-    pub(super) fn told(&self, seen: u64) -> u64 {
-        let from = self.blocks.start().map_or(seen, |start| start.max(seen));
-        let known = self.blocks.extents(from, u64::MAX).and_then(Iterator::last);
-        known.map_or(seen, Extent::end).min(self.published())
-    }
-
-    /// Offset just after the event at `position`, of a log that has no blocks yet.
-    fn end_of_segments(&self) -> io::Result<u64> {
-        let last = self.position.sequence;
-        match self.segments.iter().rev().find(|segment| segment.first <= last) {
-            Some(segment) => {
-                let entry = segment.entry(last - segment.first)?;
-                Ok(segment.base + u64::from(entry.offset) + u64::from(entry.length))
-            }
-            None => Ok(self.segments.first().map_or(0, |segment| segment.base)),
-        }
-    }
-
-    /// The next bytes before offset `to` for a reader with this filter at `cursor`.
-    pub(super) fn step(&self, filter: &Filter, cursor: u64, to: u64, max: u64) -> io::Result<Step<'_>> {
+    /// The next bytes for a reader with this filter at `cursor`.
+    pub(super) fn step(&self, filter: &Filter, cursor: u64, max: u64) -> io::Result<Step<'_>> {
+        let to = self.published;
         if cursor >= to {
             return Ok(Step::Done);
         }
         if *filter == Filter::Whole {
             return Ok(Step::Run(cursor, self.bytes(cursor, to, max)?));
         }
-        match self.find_before(filter, cursor, to)? {
+        match self.find(filter, cursor)? {
             Found::Event(start, end) => {
                 let from = start.max(cursor);
                 Ok(Step::Run(from, self.bytes(from, end, max)?))
@@ -117,10 +89,7 @@ impl View {
     /// # Errors
     /// If a segment can't be read.
     pub fn find(&self, filter: &Filter, cursor: u64) -> io::Result<Found> {
-        self.find_before(filter, cursor, self.published())
-    }
-
-    pub(super) fn find_before(&self, filter: &Filter, cursor: u64, to: u64) -> io::Result<Found> {
+        let to = self.published;
         if cursor >= to {
             return Ok(Found::End);
         }
@@ -182,22 +151,13 @@ impl View {
 /// A [`View`] and the followers that this core has of it.
 pub(super) struct Watched {
     pub(super) view: View,
-    /// How far this core shows the log: events before were handed to the followers.
-    pub(super) seen: u64,
     pub(super) whole: Option<u32>,
     pub(super) paths: FxHashMap<u64, Vec<u32>>,
 }
 
 impl Watched {
     pub(super) fn new(view: View) -> Watched {
-        let seen = match view.blocks.start() {
-            Some(start) => view.told(start),
-            None => view.end_of_segments().unwrap_or_else(|error| {
-                tracing::error!(%error, "an index can't be read");
-                view.published()
-            }),
-        };
-        Watched { seen, view, whole: None, paths: FxHashMap::default() }
+        Watched { view, whole: None, paths: FxHashMap::default() }
     }
 
     /// The filtered followers that an event concerns; one of several topics may come twice.

@@ -30,8 +30,8 @@ pub(super) enum Letter {
     Block { stream: Arc<str>, block: Arc<Block> },
     /// The log has a new segment.
     Segment { stream: Arc<str>, segment: Arc<Segment> },
-    /// The log may be shown up to here.
-    Published { stream: Arc<str>, position: Position },
+    /// The log may be shown up to this position, which ends at this offset.
+    Published { stream: Arc<str>, position: Position, end: u64 },
     /// An errand of this core is done.
     Errand(Done),
     /// Accept nothing more, and let the conversations come to their end.

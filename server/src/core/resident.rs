@@ -4,7 +4,6 @@ use std::collections::VecDeque;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use fantail_engine::document::Documents;
 use fantail_engine::log::keys::Keys;
@@ -58,7 +57,8 @@ pub(super) struct Resident {
     pub(super) stream: Stream,
     pub(super) folder: Arc<Path>,
     pub(super) secret: [u8; 16],
-    pub(super) published: Arc<AtomicU64>,
+    /// Offset up to which the log may be shown.
+    published: u64,
     pub(super) segments: Vec<Arc<Segment>>,
     /// The newest checkpoint.
     pub(super) snapshot: Option<Arc<Snapshot>>,
@@ -84,7 +84,7 @@ impl Resident {
             name: recovered.name,
             folder: recovered.folder,
             secret: recovered.secret,
-            published: Arc::new(AtomicU64::new(end)),
+            published: end,
             segments: recovered.segments,
             snapshot: recovered.snapshot,
             files: recovered.files,
@@ -114,7 +114,7 @@ impl Resident {
             stream: Stream::new(name, origin),
             folder: data.join(folder).into(),
             secret: [0; 16],
-            published: Arc::new(AtomicU64::new(0)),
+            published: 0,
             segments: Vec::new(),
             snapshot: None,
             files: None,
@@ -130,7 +130,7 @@ impl Resident {
     /// The stream as readers on any core see it.
     pub(super) fn view(&self) -> View {
         View {
-            published: Arc::clone(&self.published),
+            published: self.published,
             blocks: self.stream.blocks().clone(),
             segments: self.segments.clone(),
             position: self.stream.position_at(self.stream.persisted_sequence()),
@@ -155,16 +155,16 @@ impl Resident {
         None
     }
 
-    /// What was sealed may be shown: store the word that all cores read, answer, and wake.
+    /// What was sealed may be shown: answer whoever waits for it, and tell the cores that listen.
     pub(super) fn publish(&mut self, boxes: &[LetterBox]) {
         let position = self.stream.persisted();
-        self.published.store(self.stream.sealed_end(), Ordering::Release);
+        self.published = self.stream.sealed_end();
         while self.waiting.front().is_some_and(|waiting| waiting.sequence <= position.sequence) {
             let Some(Waiting { from, ticket, answer, .. }) = self.waiting.pop_front() else { break };
             boxes[from].post(Letter::Answer { ticket, answer });
         }
         for &core in &self.listeners {
-            boxes[core].post(Letter::Published { stream: Arc::clone(&self.name), position });
+            boxes[core].post(Letter::Published { stream: Arc::clone(&self.name), position, end: self.published });
         }
     }
 

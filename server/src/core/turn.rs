@@ -72,8 +72,8 @@ impl Core {
                 Letter::Watch { stream, view } => self.audience.borrow_mut().watch(stream, view),
                 Letter::Block { stream, block } => self.audience.borrow_mut().add_block(&stream, block),
                 Letter::Segment { stream, segment } => self.audience.borrow_mut().add_segment(&stream, segment),
-                Letter::Published { stream, position } => {
-                    self.audience.borrow_mut().publish(&stream, position);
+                Letter::Published { stream, position, end } => {
+                    self.audience.borrow_mut().publish(&stream, position, end);
                     self.announce(&stream);
                 }
                 Letter::Errand(done) => self.home.borrow_mut().done(done),

@@ -95,7 +95,7 @@ fn an_event_of_two_topics_of_one_filter_comes_once() {
     assert_eq!(client.got, hall.log.bytes);
 }
 
-/// The home's word says more than its letters: events whose block is yet to come must not be passed over.
+/// A block's marks say more than the letters: events that weren't told of are not passed over.
 #[test]
 fn what_is_published_before_its_letters_come_is_not_passed_over() {
     let mut hall = Hall::new(16);
@@ -106,10 +106,10 @@ fn what_is_published_before_its_letters_come_is_not_passed_over() {
     // The first group fills the block, so that the second one lies in another: its letter is still under way.
     hall.commit(&[("a/1", 250_000)]);
     hall.commit(&[("a/1", 20_000), ("b/1", 10)]);
-    let News::Published(position) = hall.news.pop_front().expect("the first group is published") else {
+    let News::Published(position, end) = hall.news.pop_front().expect("the first group is published") else {
         panic!("the first group needs no block of its own");
     };
-    hall.audience.publish(STREAM, position);
+    hall.audience.publish(STREAM, position, end);
     hall.is_due = true;
     let mut late = hall.seat(filter(&["b"]), 0);
     hall.rest();
