@@ -7,104 +7,39 @@
 //! Cores share letter boxes and blocks of the log, whose bytes never change; nothing else.
 
 pub(crate) mod clock;
+mod cores;
 pub(crate) mod following;
 mod home;
 mod letter;
+mod nudge;
 pub(crate) mod question;
 mod reader;
 mod resident;
+mod several;
 mod turn;
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
 use std::os::fd::{OwnedFd, RawFd};
-use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 
-use fantail_engine::limits::SEVERAL_MAX;
-use fantail_engine::log::manifest::Durability;
 use fantail_engine::position::Position;
-use fantail_engine::topic;
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashSet;
 use slab::Slab;
 
-use self::home::{Home, Rules, Totals};
-use self::letter::{Letter, LetterBox};
+pub use self::cores::{Cores, Settings};
+use self::home::Home;
+use self::letter::Letter;
+use self::nudge::Nudge;
 use self::question::{Answer, Question};
+use self::several::Severals;
 use crate::audience::{Audience, Filter, Found, Start};
-use crate::storage::clerk::{Clerk, Done};
+use crate::storage::clerk::Clerk;
 use crate::storage::disk::Disk;
 use crate::storage::recovery::Recovered;
-
-/// What all cores are started with.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// The data folder.
-    pub data: PathBuf,
-    /// When events may be shown.
-    pub durability: Durability,
-    /// Bytes at which a segment is sealed.
-    pub segment_bytes: u64,
-    /// Bytes of log since the last checkpoint below which none is written.
-    pub checkpoint_bytes: u64,
-    /// Bytes that all documents may take.
-    pub documents_bytes: usize,
-    /// Places in a tier of the audience.
-    pub tier_slots: u32,
-    /// Conversations per core.
-    pub conversations_max: usize,
-    /// Connections per core, seats included.
-    pub connections_max: usize,
-}
-
-/// What the cores of one server share.
-pub struct Cores {
-    settings: Settings,
-    boxes: Arc<[LetterBox]>,
-    totals: Arc<Totals>,
-}
-
-impl Cores {
-    /// The shared part of `count` cores that are yet to be started.
-    ///
-    /// # Errors
-    /// If the system refuses an eventfd.
-    pub fn new(settings: Settings, count: usize) -> io::Result<Cores> {
-        let boxes: Vec<_> = (0..count).map(|_| LetterBox::new()).collect::<io::Result<_>>()?;
-        Ok(Cores { settings, boxes: boxes.into(), totals: Arc::default() })
-    }
-
-    /// How many cores there are.
-    #[must_use]
-    pub fn count(&self) -> usize {
-        self.boxes.len()
-    }
-
-    /// The core whose streams include `stream`: nothing on disk depends on it.
-    #[must_use]
-    pub fn home(&self, stream: &str) -> usize {
-        (topic::hash(stream) % self.boxes.len() as u64) as usize
-    }
-
-    /// What the clerk calls when an errand is done.
-    pub fn report(&self) -> impl Fn(usize, Done) + Send + 'static {
-        let boxes = Arc::clone(&self.boxes);
-        move |core, done| boxes[core].post(Letter::Errand(done))
-    }
-
-    /// Asks all cores to accept nothing more and to end their conversations.
-    pub fn close(&self) {
-        self.boxes.iter().for_each(|letters| letters.post(Letter::Close));
-    }
-
-    /// Asks all cores, when none has a conversation any more, to see their listeners off and end.
-    pub fn end(&self) {
-        self.boxes.iter().for_each(|letters| letters.post(Letter::End));
-    }
-}
 
 /// How far a core is on its way out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -143,70 +78,6 @@ enum Ticket {
     Answered(Answer),
 }
 
-/// Wakes the turn of this core from its own tasks.
-#[derive(Default)]
-struct Nudge {
-    is_due: Cell<bool>,
-    waker: RefCell<Option<Waker>>,
-}
-
-impl Nudge {
-    fn ring(&self) {
-        self.is_due.set(true);
-        if let Some(waker) = self.waker.borrow_mut().take() {
-            waker.wake();
-        }
-    }
-
-    async fn rung(&self) {
-        poll_fn(|context| {
-            if self.is_due.replace(false) {
-                return Poll::Ready(());
-            }
-            *self.waker.borrow_mut() = Some(context.waker().clone());
-            Poll::Pending
-        })
-        .await;
-    }
-}
-
-/// A place among the conversations that follow several streams: rung when one of its streams is published or the core
-/// closes, given back when it is dropped.
-pub(crate) struct Several {
-    core: Rc<Core>,
-    streams: Vec<Arc<str>>,
-    nudge: Rc<Nudge>,
-}
-
-impl Several {
-    /// Resolves once something was published since it last did.
-    pub(crate) async fn rung(&self) {
-        self.nudge.rung().await;
-    }
-}
-
-impl Drop for Several {
-    fn drop(&mut self) {
-        let mut several = self.core.several.borrow_mut();
-        for stream in &self.streams {
-            if let Some(nudges) = several.nudges.get_mut(stream) {
-                nudges.retain(|nudge| !Rc::ptr_eq(nudge, &self.nudge));
-                if nudges.is_empty() {
-                    several.nudges.remove(stream);
-                }
-            }
-        }
-        several.count -= 1;
-    }
-}
-
-/// The conversations that follow several streams, by stream.
-#[derive(Default)]
-struct Severals {
-    nudges: FxHashMap<Arc<str>, Vec<Rc<Nudge>>>,
-    count: usize,
-}
-
 impl Core {
     /// A core on the thread that calls this, with the streams whose home it is.
     ///
@@ -220,17 +91,9 @@ impl Core {
     ) -> io::Result<Rc<Core>> {
         let eventfd = cores.boxes[number].eventfd();
         let settings = &cores.settings;
-        let rules = Rules {
-            core: number,
-            data: settings.data.clone(),
-            durability: settings.durability,
-            segment_bytes: settings.segment_bytes,
-            checkpoint_bytes: settings.checkpoint_bytes,
-            documents_bytes: settings.documents_bytes,
-        };
         let disk = Disk::new(settings.durability, eventfd)?;
         let boxes = Arc::clone(&cores.boxes);
-        let home = Home::new(rules, recovered, Arc::clone(&cores.totals), disk, clerk, boxes);
+        let home = Home::new(number, settings.clone(), recovered, Arc::clone(&cores.totals), disk, clerk, boxes);
         let audience = Audience::new(settings.tier_slots, eventfd)?;
         let core = Core {
             number,
@@ -304,27 +167,6 @@ impl Core {
             tracing::warn!(%error, "no seat could be given; the follower is closed");
         }
         self.nudge.ring();
-    }
-
-    /// A place among the conversations that follow several streams, if there is one.
-    pub(crate) fn follow_several<'s>(self: &Rc<Core>, streams: impl Iterator<Item = &'s str>) -> Option<Several> {
-        let mut several = self.several.borrow_mut();
-        if several.count == SEVERAL_MAX {
-            return None;
-        }
-        several.count += 1;
-        let (streams, nudge): (Vec<Arc<str>>, _) = (streams.map(Arc::from).collect(), Rc::<Nudge>::default());
-        for stream in &streams {
-            several.nudges.entry(Arc::clone(stream)).or_default().push(Rc::clone(&nudge));
-        }
-        Some(Several { core: Rc::clone(self), streams, nudge })
-    }
-
-    /// Wakes the conversations that follow this stream among several.
-    fn announce(&self, stream: &str) {
-        if let Some(nudges) = self.several.borrow().nudges.get(stream) {
-            nudges.iter().for_each(|nudge| nudge.ring());
-        }
     }
 
     /// How far this core shows a stream; none before it watches it.

@@ -6,7 +6,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 
 use fantail_engine::limits::STREAMS_MAX;
 use fantail_engine::log::keys;
@@ -15,6 +15,7 @@ use fantail_engine::stream::{Change, IdempotencyKey, Outcome, Refusal, Sealed};
 use fantail_engine::topic::{NameError, Place};
 use rustc_hash::FxHashMap;
 
+use super::cores::{Settings, Totals};
 use super::following::{self, Following};
 use super::letter::{Letter, LetterBox};
 use super::question::{Answer, From, Question, Refused, WriteQuestion};
@@ -25,44 +26,10 @@ use crate::storage::disk::Disk;
 use crate::storage::folder;
 use crate::storage::recovery::Recovered;
 
-/// What a home is told once, at its start.
-pub(super) struct Rules {
-    /// This core's number.
-    pub(super) core: usize,
-    /// The data folder.
-    pub(super) data: std::path::PathBuf,
-    /// When events may be shown.
-    pub(super) durability: Durability,
-    /// Bytes at which a segment is sealed.
-    pub(super) segment_bytes: u64,
-    /// Bytes of log since the last checkpoint below which none is written.
-    pub(super) checkpoint_bytes: u64,
-    /// Bytes that all documents of the server may take.
-    pub(super) documents_bytes: usize,
-}
-
-/// What the streams of all cores add up to.
-#[derive(Default)]
-pub(super) struct Totals {
-    /// Streams that were written.
-    pub(super) streams: AtomicUsize,
-    /// Bytes of documents in memory.
-    pub(super) documents_bytes: AtomicUsize,
-}
-
-impl Totals {
-    /// Documents that took `before` bytes take `after`.
-    fn add(&self, after: usize, before: usize) {
-        match after.checked_sub(before) {
-            Some(more) => self.documents_bytes.fetch_add(more, Ordering::Relaxed),
-            None => self.documents_bytes.fetch_sub(before - after, Ordering::Relaxed),
-        };
-    }
-}
-
 /// See the module.
 pub(super) struct Home {
-    rules: Rules,
+    core: usize,
+    settings: Settings,
     streams: FxHashMap<Arc<str>, Resident>,
     totals: Arc<Totals>,
     /// Streams that this turn committed to.
@@ -74,14 +41,16 @@ pub(super) struct Home {
 
 impl Home {
     pub(super) fn new(
-        rules: Rules,
+        core: usize,
+        settings: Settings,
         recovered: Vec<Recovered>,
         totals: Arc<Totals>,
         disk: Disk,
         clerk: Clerk,
         boxes: Arc<[LetterBox]>,
     ) -> Home {
-        let mut home = Home { rules, streams: FxHashMap::default(), totals, touched: Vec::new(), disk, clerk, boxes };
+        let mut home =
+            Home { core, settings, streams: FxHashMap::default(), totals, touched: Vec::new(), disk, clerk, boxes };
         for stream in recovered {
             let resident = Resident::recovered(stream);
             home.totals.streams.fetch_add(1, Ordering::Relaxed);
@@ -102,7 +71,7 @@ impl Home {
                 .map_or_else(Answer::Refused, |following| Answer::Follow(Box::new(following))),
             read => match self.streams.get(&*name) {
                 Some(resident) => reader::read(resident, read),
-                None => reader::read(&Resident::unborn(&name, &self.rules.data), read),
+                None => reader::read(&Resident::unborn(&name, &self.settings.data), read),
             },
         };
         match self.streams.get_mut(&*name) {
@@ -114,7 +83,7 @@ impl Home {
     /// The stream `name`, made if it isn't here.
     fn resident(&mut self, name: &str) -> &mut Resident {
         if !self.streams.contains_key(name) {
-            let resident = Resident::unborn(name, &self.rules.data);
+            let resident = Resident::unborn(name, &self.settings.data);
             self.streams.insert(Arc::clone(&resident.name), resident);
         }
         self.streams.get_mut(name).expect("inserted above")
@@ -131,7 +100,7 @@ impl Home {
         if self.streams.len() >= 2 * STREAMS_MAX {
             return Err(Refused::TooManyStreams);
         }
-        let mut resident = Resident::unborn(name, &self.rules.data);
+        let mut resident = Resident::unborn(name, &self.settings.data);
         let following = following::begin(&resident, places, begin)?;
         resident.listen(from, &self.boxes);
         self.streams.insert(Arc::clone(&resident.name), resident);
@@ -144,7 +113,7 @@ impl Home {
         if is_first {
             self.claim(name, &operation.change)?;
         }
-        let room = self.rules.documents_bytes.saturating_sub(self.totals.documents_bytes.load(Ordering::Relaxed));
+        let room = self.settings.documents_bytes.saturating_sub(self.totals.documents_bytes.load(Ordering::Relaxed));
         let resident = self.resident(name);
         if is_first {
             resident.stream.begin(clock::fresh_epoch());
@@ -221,10 +190,11 @@ impl Home {
         if resident.phase != Phase::Idle || resident.stream.failure().is_some() || !resident.stream.has_open_group() {
             return;
         }
-        let is_full =
-            |files: &crate::storage::disk::Files| resident.stream.sealed_end() - files.base >= self.rules.segment_bytes;
+        let is_full = |files: &crate::storage::disk::Files| {
+            resident.stream.sealed_end() - files.base >= self.settings.segment_bytes
+        };
         if resident.files.as_ref().is_none_or(is_full) {
-            let manifest = resident.first_manifest(self.rules.durability);
+            let manifest = resident.first_manifest(self.settings.durability);
             let errand = Errand::Open {
                 stream: Arc::clone(name),
                 folder: Arc::clone(&resident.folder),
@@ -234,7 +204,7 @@ impl Home {
                 sealed: resident.files.take(),
             };
             resident.phase = Phase::Opening;
-            self.clerk.ask(self.rules.core, errand);
+            self.clerk.ask(self.core, errand);
             return;
         }
         let sealed: Sealed = resident.stream.seal(clock::unix_ms()).expect("a group is open, and none is in flight");
@@ -247,7 +217,7 @@ impl Home {
         resident.phase = Phase::Writing;
         let files = resident.files.as_mut().expect("checked above");
         self.disk.write(Arc::clone(name), files, sealed);
-        if self.rules.durability == Durability::None {
+        if self.settings.durability == Durability::None {
             resident.publish(&self.boxes);
         }
     }
@@ -258,7 +228,7 @@ impl Home {
         resident.phase = Phase::Idle;
         match result {
             Ok(()) => {
-                if self.rules.durability != Durability::None {
+                if self.settings.durability != Durability::None {
                     resident.publish(&self.boxes);
                 }
                 self.checkpoint(name);
@@ -278,7 +248,7 @@ impl Home {
         // The next start must not believe what only the page cache has.
         if let Some(manifest) = resident.manifest(State::Failed) {
             let (stream, folder) = (Arc::clone(name), Arc::clone(&resident.folder));
-            self.clerk.ask(self.rules.core, Errand::Mark { stream, folder, manifest });
+            self.clerk.ask(self.core, Errand::Mark { stream, folder, manifest });
         }
     }
 
@@ -286,8 +256,8 @@ impl Home {
     /// durable.
     fn checkpoint(&mut self, name: &Arc<str>) {
         let resident = self.streams.get_mut(name).expect("a stream that is written is here");
-        if let Some(errand) = resident.next_checkpoint(self.rules.checkpoint_bytes) {
-            self.clerk.ask(self.rules.core, errand);
+        if let Some(errand) = resident.next_checkpoint(self.settings.checkpoint_bytes) {
+            self.clerk.ask(self.core, errand);
         }
     }
 
@@ -333,7 +303,7 @@ impl Home {
 
     /// The server ends: every log is whole and synced, and its manifest says so if the durability doesn't.
     pub(super) fn close(&mut self) {
-        if self.rules.durability == Durability::Sync {
+        if self.settings.durability == Durability::Sync {
             return;
         }
         for resident in self.streams.values_mut() {

@@ -1,0 +1,98 @@
+//! What the cores of one server share: how it was started, their letter boxes, and two sums.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use fantail_engine::log::manifest::Durability;
+use fantail_engine::topic;
+
+use super::letter::{Letter, LetterBox};
+use crate::storage::clerk::Done;
+
+/// What all cores are started with.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The data folder.
+    pub data: PathBuf,
+    /// When events may be shown.
+    pub durability: Durability,
+    /// Bytes at which a segment is sealed.
+    pub segment_bytes: u64,
+    /// Bytes of log since the last checkpoint below which none is written.
+    pub checkpoint_bytes: u64,
+    /// Bytes that all documents may take.
+    pub documents_bytes: usize,
+    /// Places in a tier of the audience.
+    pub tier_slots: u32,
+    /// Conversations per core.
+    pub conversations_max: usize,
+    /// Connections per core, seats included.
+    pub connections_max: usize,
+}
+
+/// What the cores of one server share.
+pub struct Cores {
+    pub(super) settings: Settings,
+    pub(super) boxes: Arc<[LetterBox]>,
+    pub(super) totals: Arc<Totals>,
+}
+
+impl Cores {
+    /// The shared part of `count` cores that are yet to be started.
+    ///
+    /// # Errors
+    /// If the system refuses an eventfd.
+    pub fn new(settings: Settings, count: usize) -> io::Result<Cores> {
+        let boxes: Vec<_> = (0..count).map(|_| LetterBox::new()).collect::<io::Result<_>>()?;
+        Ok(Cores { settings, boxes: boxes.into(), totals: Arc::default() })
+    }
+
+    /// How many cores there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.boxes.len()
+    }
+
+    /// The core whose streams include `stream`: nothing on disk depends on it.
+    #[must_use]
+    pub fn home(&self, stream: &str) -> usize {
+        (topic::hash(stream) % self.boxes.len() as u64) as usize
+    }
+
+    /// What the clerk calls when an errand is done.
+    pub fn report(&self) -> impl Fn(usize, Done) + Send + 'static {
+        let boxes = Arc::clone(&self.boxes);
+        move |core, done| boxes[core].post(Letter::Errand(done))
+    }
+
+    /// Asks all cores to accept nothing more and to end their conversations.
+    pub fn close(&self) {
+        self.boxes.iter().for_each(|letters| letters.post(Letter::Close));
+    }
+
+    /// Asks all cores, when none has a conversation any more, to see their listeners off and end.
+    pub fn end(&self) {
+        self.boxes.iter().for_each(|letters| letters.post(Letter::End));
+    }
+}
+
+/// What the streams of all cores add up to.
+#[derive(Default)]
+pub(super) struct Totals {
+    /// Streams that were written.
+    pub(super) streams: AtomicUsize,
+    /// Bytes of documents in memory.
+    pub(super) documents_bytes: AtomicUsize,
+}
+
+impl Totals {
+    /// Documents that took `before` bytes take `after`.
+    pub(super) fn add(&self, after: usize, before: usize) {
+        match after.checked_sub(before) {
+            Some(more) => self.documents_bytes.fetch_add(more, Ordering::Relaxed),
+            None => self.documents_bytes.fetch_sub(before - after, Ordering::Relaxed),
+        };
+    }
+}
