@@ -33,11 +33,9 @@ use self::seat::{Kind, SeatId, State, TIERS_MAX, armed};
 use self::tier::{Completion, Tier};
 pub use self::view::{Found, View};
 use self::view::{ViewId, Watched};
+use crate::limits::UNASKED_BYTES_MAX;
 use crate::storage::segment::Segment;
 use crate::storage::snapshot::Snapshot;
-
-/// Bytes that a listener may send unasked before it is shown out.
-const UNASKED_BYTES_MAX: u16 = 1024;
 
 /// Where a new seat begins to read.
 pub struct Start {
@@ -332,7 +330,7 @@ impl Audience {
                 seat.drained = seat.drained.saturating_add(result.max(0) as u16);
                 match result {
                     _ if result == -libc::EAGAIN => self.arm_readable(id),
-                    1.. if seat.drained <= UNASKED_BYTES_MAX => self.arm_readable(id),
+                    1.. if usize::from(seat.drained) <= UNASKED_BYTES_MAX => self.arm_readable(id),
                     _ => self.leave(id),
                 }
             }

@@ -6,6 +6,7 @@ pub mod audience;
 pub mod cli;
 pub(crate) mod conversation;
 pub mod core;
+mod limits;
 pub mod ring;
 pub mod server;
 pub mod storage;

@@ -17,14 +17,11 @@ use signal_hook::iterator::Signals;
 
 use crate::conversation::accept;
 use crate::core::{Core, Cores, Settings};
+use crate::limits::{RELEASE_TIME, STOP_TIME};
 use crate::storage::clerk::Clerk;
 use crate::storage::folder::DataFolder;
 use crate::storage::recovery::{self, Recovered};
 
-/// How long conversations may take to end once the server was asked to stop.
-const FAREWELL: Duration = Duration::from_secs(10);
-/// How long the listeners of a killed server may outlive it.
-const RELEASE: Duration = Duration::from_secs(3);
 /// Slots that user data can name.
 const TIER_SLOTS_MAX: u64 = 1 << 20;
 
@@ -150,7 +147,7 @@ impl Server {
         tracing::info!(signal, "stopping; another signal ends it at once");
         self.is_stopping.store(true, Ordering::Relaxed);
         self.cores.close();
-        let deadline = Instant::now() + FAREWELL;
+        let deadline = Instant::now() + STOP_TIME;
         while self.open.load(Ordering::Acquire) > 0 && Instant::now() < deadline {
             thread::park_timeout(Duration::from_millis(5));
         }
@@ -216,7 +213,7 @@ fn run_core(
 /// The kernel lets go of the rings of a killed server, and of its listeners with them, a moment after the process is gone; so
 /// an address in use is looked at again.
 fn probe(address: SocketAddr) -> io::Result<()> {
-    let deadline = Instant::now() + RELEASE;
+    let deadline = Instant::now() + RELEASE_TIME;
     loop {
         match TcpListener::bind(address) {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < deadline => {

@@ -9,9 +9,7 @@ use fantail_engine::topic::Topic;
 
 use super::seat::SeatId;
 use super::view::ViewId;
-
-/// Extents that a chain holds at most. Seats that are further behind walk the log on their own.
-pub(super) const CHAIN_MAX: usize = 4096;
+use crate::limits::CHAIN_EXTENTS_MAX;
 
 /// What a seat wants of its stream.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -86,7 +84,7 @@ impl Followers {
 
     /// Notes an event for the live seats, that had everything of the topic before `seen`. False if the chain is full.
     pub(super) fn extend(&mut self, seen: u64, start: u64, length: u32) -> bool {
-        let is_full = self.chain.len() == CHAIN_MAX;
+        let is_full = self.chain.len() == CHAIN_EXTENTS_MAX;
         match self.chain.back_mut() {
             None => self.base = seen,
             Some((last, long)) if *last + u64::from(*long) == start + u64::from(length) => return true,
@@ -242,7 +240,7 @@ mod tests {
     #[test]
     fn a_full_chain_says_so() {
         let mut followers = filtered();
-        for index in 0..CHAIN_MAX as u64 {
+        for index in 0..CHAIN_EXTENTS_MAX as u64 {
             assert!(followers.extend(100, 100 + index * 10, 5));
         }
         assert!(!followers.extend(100, 1_000_000, 5));

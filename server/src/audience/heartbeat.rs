@@ -9,11 +9,7 @@ use super::Audience;
 use super::followers::Filter;
 use super::quantum::{Budget, LOOK_BYTES};
 use super::seat::{Kind, SeatId, State};
-
-/// Seconds of silence after which a seat gets a sign of life.
-const SILENCE_SECONDS: u32 = 20;
-/// Heartbeats after which a filtered seat gets its position: five minutes.
-const QUIET_MAX: u8 = 15;
+use crate::limits::{QUIET_MAX, SILENCE_SECONDS};
 
 /// The audience's clock, in seconds since its start.
 #[derive(Default)]

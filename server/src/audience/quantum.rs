@@ -9,20 +9,12 @@ use super::Audience;
 use super::seat::{Kind, SeatId, State};
 use super::tier::Tier;
 use super::view::Step;
+use crate::limits::{BEHIND_PERCENT, HEARTBEAT_PERCENT, QUANTUM_BYTES, QUANTUM_ENTRIES, SEND_BYTES};
 
-/// Entries and bytes that the fan-out sends before it lets the conversations of its core run.
-const QUANTUM_ENTRIES: usize = 1024;
-const QUANTUM_BYTES: u64 = 4 * 1024 * 1024;
-/// Percent of a quantum that live seats leave to those behind, when there are any.
-const BEHIND_SHARE: usize = 25;
-/// Percent of a quantum that heartbeats may take beside it.
-const HEARTBEAT_SHARE: usize = 25;
 /// What a look at a seat that needs nothing costs of a quantum's bytes, since it costs time.
 pub(super) const LOOK_BYTES: u64 = 64;
 /// Bytes of the log that are searched for the cost of one that is sent.
 const SEARCH_BYTES: u64 = 16;
-/// Bytes of one send.
-const SEND_BYTES: u64 = 256 * 1024;
 
 /// How much a quantum may still do.
 pub(super) struct Budget {
@@ -62,9 +54,9 @@ impl Audience {
         self.enter();
         // Private bytes must not share an enter with bytes of the log for the same seat: they are not sent again if the
         // socket takes only some of them.
-        self.beat(&mut Budget::of(HEARTBEAT_SHARE));
+        self.beat(&mut Budget::of(HEARTBEAT_PERCENT));
         self.enter();
-        let share = if self.behind.is_empty() { 0 } else { BEHIND_SHARE };
+        let share = if self.behind.is_empty() { 0 } else { BEHIND_PERCENT };
         let mut budget = Budget::of(100 - share);
         self.fan_out(&mut budget);
         budget.add(Budget::of(share));

@@ -10,10 +10,8 @@ use fantail_engine::position::Position;
 use rustc_hash::FxHashMap;
 
 use super::followers::Filter;
+use crate::limits::SCAN_EVENTS_MAX;
 use crate::storage::segment::Segment;
-
-/// Index entries that one seat examines in one turn while it looks for its next event behind the tail.
-const SCAN_MAX: u64 = 16 * 1024;
 
 /// Which stream of a core: an index in the audience's slab.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -113,16 +111,16 @@ impl View {
         };
         let count = end - segment.first;
         let from = segment.ordinal_after(cursor, count)?;
-        for ordinal in from..count.min(from + SCAN_MAX) {
+        for ordinal in from..count.min(from + SCAN_EVENTS_MAX) {
             let entry = segment.entry(ordinal)?;
             if filter.passes(entry.collection, entry.document) {
                 let start = segment.base + u64::from(entry.offset);
                 return Ok(Found::Event(start, start + u64::from(entry.length)));
             }
         }
-        match from + SCAN_MAX < count {
+        match from + SCAN_EVENTS_MAX < count {
             true => {
-                let next = from + SCAN_MAX;
+                let next = from + SCAN_EVENTS_MAX;
                 let offset = u64::from(segment.entry(next)?.offset);
                 Ok(Found::Skip(segment.base + offset, segment.first + next))
             }

@@ -4,22 +4,13 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::rc::Rc;
-use std::time::Duration;
 
 use monoio::net::TcpListener;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::{Welcome, converse};
 use crate::core::{Core, Stage};
-
-/// The longest stall of a reader: after it, the kernel gives the connection up.
-const STALL_MAX: Duration = Duration::from_secs(600);
-/// Bytes that may wait unsent in a socket before it counts as full.
-const UNSENT_BYTES: u32 = 32 * 1024;
-/// Conversations beyond the maximum that are begun to tell the client that the server is full.
-const TURNED_AWAY_MAX: usize = 64;
-/// How long accepting pauses when no descriptor is left, or nobody can be told more.
-const PAUSE: Duration = Duration::from_millis(50);
+use crate::limits::{ACCEPT_PAUSE, STALL_TIME_MAX, TURNED_AWAY_MAX, UNSENT_BYTES};
 
 /// A listener that shares its address with those of the other cores.
 ///
@@ -31,7 +22,7 @@ pub(crate) fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     socket.set_reuse_port(true)?;
     // Accepted sockets inherit these.
     socket.set_tcp_nodelay(true)?;
-    socket.set_tcp_user_timeout(Some(STALL_MAX))?;
+    socket.set_tcp_user_timeout(Some(STALL_TIME_MAX))?;
     set_unsent_bytes(&socket)?;
     socket.bind(&address.into())?;
     socket.listen(backlog())?;
@@ -71,7 +62,7 @@ pub(crate) async fn accept(core: Rc<Core>, listener: TcpListener) {
         if core.has_too_many_conversations() {
             core.dismiss_one_at_rest();
             if core.conversations.get() >= core.settings().conversations_max + TURNED_AWAY_MAX {
-                monoio::time::sleep(PAUSE).await;
+                monoio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
         }
@@ -88,7 +79,7 @@ pub(crate) async fn accept(core: Rc<Core>, listener: TcpListener) {
                 if !std::mem::replace(&mut is_paused, true) {
                     tracing::warn!(%error, "no connection can be accepted; trying again");
                 }
-                monoio::time::sleep(PAUSE).await;
+                monoio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
     }

@@ -9,14 +9,12 @@ use fantail_engine::protocol::problem::{self, Problem};
 use fantail_engine::stream::Refusal;
 
 use crate::core::question::Refused;
+use crate::limits::COPIED_BYTES_MAX;
 
 /// Seconds after which a client that was refused may try again.
 const RETRY_AFTER: &str = "2";
 /// The patches that documents take.
 pub(super) const ACCEPT_PATCH: &str = "application/json-patch+json, application/merge-patch+json";
-
-/// Bytes of a body up to which copying it behind the head is cheaper than a second write.
-const COPIED_BYTES_MAX: usize = 16 * 1024;
 
 /// What a client is told.
 pub(super) struct Answered {

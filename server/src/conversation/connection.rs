@@ -16,20 +16,10 @@ use monoio::net::TcpStream;
 
 use super::inquiry::Inquiry;
 use crate::core::{Core, Stage};
-
-/// How long a connection may rest between requests.
-const IDLE: Duration = Duration::from_secs(75);
-/// How long a request may take from its first byte to its last.
-const REQUEST: Duration = Duration::from_secs(10);
-/// How long an answer may take to be written, besides what its bytes take at the slowest speed that is borne.
-const WRITE: Duration = Duration::from_secs(30);
-const WRITE_BYTES_PER_SECOND: usize = 32 * 1024;
-/// How long, and for how many bytes, a connection that is closed early is still read, so that a reset doesn't eat the
-/// answer.
-const LINGER: Duration = Duration::from_secs(2);
-const LINGER_BYTES: usize = 4 * 1024 * 1024;
-/// Bytes of one read.
-const READ_BYTES: usize = 16 * 1024;
+use crate::limits::{
+    ANSWER_BYTES_PER_SECOND, ANSWER_TIME, IDLE_TIME, LINGER_BYTES_MAX, LINGER_TIME, READ_BYTES, REQUEST_TIME,
+    UNASKED_BYTES_MAX,
+};
 
 /// The connection is over and nobody is left to tell.
 pub(super) enum End {
@@ -44,9 +34,6 @@ pub(super) enum Heard {
     /// Nothing, for as long as was given.
     Silence,
 }
-
-/// Bytes that a follower may send unasked.
-const UNASKED_BYTES_MAX: usize = 1024;
 
 /// See the module.
 pub(super) struct Connection {
@@ -70,7 +57,7 @@ impl Connection {
         self.input.drain(..self.used);
         self.used = 0;
         let mut is_begun = !self.input.is_empty();
-        self.deadline = Instant::now() + if is_begun { REQUEST } else { IDLE };
+        self.deadline = Instant::now() + if is_begun { REQUEST_TIME } else { IDLE_TIME };
         loop {
             if is_begun {
                 match http1::parse(&self.input) {
@@ -92,7 +79,7 @@ impl Connection {
                 Ok(0) => return Err(End::Gone),
                 Ok(_) if !is_begun => {
                     is_begun = true;
-                    self.deadline = Instant::now() + REQUEST;
+                    self.deadline = Instant::now() + REQUEST_TIME;
                 }
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::TimedOut && is_begun => return Ok(Err(late())),
@@ -160,7 +147,7 @@ impl Connection {
             if let Some(heard) = heard {
                 return Ok(heard);
             }
-            self.deadline = Instant::now() + LINGER;
+            self.deadline = Instant::now() + LINGER_TIME;
             match self.read().await {
                 Err(error) if error.kind() == io::ErrorKind::TimedOut => {}
                 Ok(1..) if self.input.len() - self.used <= UNASKED_BYTES_MAX => {}
@@ -172,8 +159,8 @@ impl Connection {
     /// Writes all of it.
     pub(super) async fn write(&mut self, bytes: impl Into<Bytes>) -> Result<(), End> {
         let mut bytes = bytes.into();
-        let slowest = Duration::from_secs((bytes.len() / WRITE_BYTES_PER_SECOND) as u64);
-        let deadline = Instant::now() + WRITE + slowest;
+        let slowest = Duration::from_secs((bytes.len() / ANSWER_BYTES_PER_SECOND) as u64);
+        let deadline = Instant::now() + ANSWER_TIME + slowest;
         while bytes.has_remaining() {
             let canceller = Canceller::new();
             let mut write = pin!(self.socket.cancelable_write(bytes.clone(), canceller.handle()));
@@ -198,9 +185,9 @@ impl Connection {
         if self.socket.shutdown().await.is_err() {
             return;
         }
-        self.deadline = Instant::now() + LINGER;
+        self.deadline = Instant::now() + LINGER_TIME;
         let mut drained = 0;
-        while drained < LINGER_BYTES {
+        while drained < LINGER_BYTES_MAX {
             self.input.clear();
             match self.read().await {
                 Ok(0) | Err(_) => return,
@@ -217,5 +204,5 @@ impl Connection {
 }
 
 fn late() -> Problem {
-    Problem::timeout(format!("the request wasn't whole after {} s", REQUEST.as_secs()))
+    Problem::timeout(format!("the request wasn't whole after {} s", REQUEST_TIME.as_secs()))
 }

@@ -20,15 +20,7 @@ use crate::audience::{Filter, Found};
 use crate::core::following::{Following, Shared, Value};
 use crate::core::question::{Answer, From, Question, Refused};
 use crate::core::{Core, Stage, clock};
-
-/// Bytes that one write gathers.
-const BATCH_BYTES: usize = 64 * 1024;
-/// Bytes of a checkpoint that one write takes.
-const PIECE_BYTES: u64 = 256 * 1024;
-/// Silence after which the client gets a sign of life.
-const SILENCE: Duration = Duration::from_secs(20);
-/// Signs of life after which it gets its position instead: five minutes.
-const QUIET_MAX: u32 = 15;
+use crate::limits::{QUIET_MAX, SEND_BYTES, SEVERAL_BATCH_BYTES, SILENCE_SECONDS};
 
 /// One of the streams.
 struct Followed {
@@ -75,14 +67,15 @@ pub(super) async fn follow(
             return Ok((Next::Over, connection));
         }
         if is_behind {
+            several.pause().await;
             continue;
         }
-        match connection.listen(several.rung(), SILENCE).await? {
+        match connection.listen(several.rung(), Duration::from_secs(SILENCE_SECONDS.into())).await? {
             Heard::Signal => {}
             Heard::Silence => {
-                quiet += 1;
+                quiet = (quiet + 1) % QUIET_MAX;
                 let mut out = Vec::new();
-                match quiet % QUIET_MAX {
+                match quiet {
                     0 => sse::position(&mut out, joined(&streams)),
                     _ => out.extend_from_slice(sse::HEARTBEAT),
                 }
@@ -168,8 +161,8 @@ async fn open(
             out.extend_from_slice(&made);
             if let Some(Shared { snapshot, parts }) = shared {
                 for part in parts {
-                    for start in part.clone().step_by(PIECE_BYTES as usize) {
-                        out.extend_from_slice(snapshot.bytes(start..part.end.min(start + PIECE_BYTES)));
+                    for start in part.clone().step_by(SEND_BYTES as usize) {
+                        out.extend_from_slice(snapshot.bytes(start..part.end.min(start + SEND_BYTES)));
                         connection.write(std::mem::take(&mut out)).await?;
                     }
                 }
@@ -186,7 +179,7 @@ async fn open(
 fn gather(core: &Core, streams: &mut [Followed], out: &mut Vec<u8>) -> std::io::Result<bool> {
     let mut is_behind = false;
     for index in 0..streams.len() {
-        let room = out.len() + BATCH_BYTES / streams.len();
+        let room = out.len() + SEVERAL_BATCH_BYTES / streams.len();
         loop {
             let Followed { stream, filter, cursor, .. } = &streams[index];
             match core.find(stream, filter, *cursor)? {

@@ -13,9 +13,7 @@ use fantail_engine::topic::{Place, Topic};
 use super::question::{Answer, Question, Refused};
 use super::resident::Resident;
 use crate::audience::{Filter, Found};
-
-/// Parts of an index that one page of history looks through: what bounds its time on the core.
-const HISTORY_SCANS_MAX: usize = 32;
+use crate::limits::HISTORY_SCANS_MAX;
 
 /// What `place` names, as the documents know it.
 pub(super) fn scope(place: &Place) -> Scope<'_> {

@@ -1,7 +1,9 @@
 //! The conversations that follow several streams at once, and how they are woken.
 
+use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 
 use fantail_engine::limits::SEVERAL_MAX;
 use rustc_hash::FxHashMap;
@@ -21,6 +23,19 @@ impl Several {
     /// Resolves once something was published since it last did.
     pub(crate) async fn rung(&self) {
         self.nudge.rung().await;
+    }
+
+    /// Lets the other tasks of the core run once.
+    pub(crate) async fn pause(&self) {
+        let mut has_paused = false;
+        poll_fn(|context| match std::mem::replace(&mut has_paused, true) {
+            true => Poll::Ready(()),
+            false => {
+                context.waker().wake_by_ref();
+                Poll::Pending
+            }
+        })
+        .await;
     }
 }
 

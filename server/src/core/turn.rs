@@ -11,9 +11,7 @@ use monoio::net::UnixStream;
 
 use super::letter::Letter;
 use super::{Core, Stage, clock};
-
-/// How long a turn takes letters, before it looks at the disk and the audience again.
-const LETTERS_TIME: Duration = Duration::from_millis(2);
+use crate::limits::LETTERS_TIME;
 
 impl Core {
     /// Runs the turn until the server ends; `open` counts the cores that still have conversations.

@@ -1,0 +1,92 @@
+//! The bounds of what the server does: times, quanta, buffers. Those of what it decides are in `fantail_engine::limits`.
+
+use std::time::Duration;
+
+/// How long a connection may rest between requests: longer than the 60 s after which common clients and proxies let go, so
+/// that they, who know whether they have another request, are first.
+pub(crate) const IDLE_TIME: Duration = Duration::from_secs(75);
+
+/// How long a request may take from its first byte to its last.
+pub(crate) const REQUEST_TIME: Duration = Duration::from_secs(10);
+
+/// How long an answer may take to be written, besides what its bytes take at the slowest speed that is borne: an answer is
+/// memory that the peer's patience holds.
+pub(crate) const ANSWER_TIME: Duration = Duration::from_secs(30);
+
+/// See [`ANSWER_TIME`].
+pub(crate) const ANSWER_BYTES_PER_SECOND: usize = 32 * 1024;
+
+/// How long, and for how many bytes, a connection that is closed early is still read, so that a reset doesn't eat the answer.
+pub(crate) const LINGER_TIME: Duration = Duration::from_secs(2);
+
+/// See [`LINGER_TIME`].
+pub(crate) const LINGER_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Bytes of one read: a head at its greatest.
+pub(crate) const READ_BYTES: usize = 16 * 1024;
+
+/// Bytes of a body up to which copying it behind the head is cheaper than a second write.
+pub(crate) const COPIED_BYTES_MAX: usize = 16 * 1024;
+
+/// Bytes that a follower may send unasked: some clients send a line or two; nobody reads them.
+pub(crate) const UNASKED_BYTES_MAX: usize = 1024;
+
+/// The longest stall of a reader; after it the kernel gives the connection up, and the reader resumes where it was.
+pub(crate) const STALL_TIME_MAX: Duration = Duration::from_secs(600);
+
+/// Bytes that may wait unsent in a socket before it counts as full: what a stalled reader holds in the kernel.
+pub(crate) const UNSENT_BYTES: u32 = 32 * 1024;
+
+/// Conversations of a core, beyond its maximum, that are begun to tell the client that the server is full.
+pub(crate) const TURNED_AWAY_MAX: usize = 64;
+
+/// How long accepting pauses when no descriptor is left, or nobody can be told more.
+pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Seconds of silence after which a follower gets a sign of life: below the 30 s of impatient proxies.
+pub(crate) const SILENCE_SECONDS: u32 = 20;
+
+/// Signs of life after which a filtered follower gets its position instead: five minutes.
+pub(crate) const QUIET_MAX: u8 = 15;
+
+/// Entries that the fan-out sends before it lets the conversations of its core run: some 3 ms.
+pub(crate) const QUANTUM_ENTRIES: usize = 1024;
+
+/// Bytes that it sends before: some 2 ms.
+pub(crate) const QUANTUM_BYTES: u64 = 4 * 1024 * 1024;
+
+/// Percent of a quantum that live seats leave to those behind, when there are any.
+pub(crate) const BEHIND_PERCENT: usize = 25;
+
+/// Percent of a quantum that heartbeats may take beside it.
+pub(crate) const HEARTBEAT_PERCENT: usize = 25;
+
+/// Bytes of one send.
+pub(crate) const SEND_BYTES: u64 = 256 * 1024;
+
+/// Bytes that one write gathers for a follower of several streams.
+pub(crate) const SEVERAL_BATCH_BYTES: usize = 64 * 1024;
+
+/// Extents that wait for the live seats of one topic. Seats that are further behind walk the log on their own.
+pub(crate) const CHAIN_EXTENTS_MAX: usize = 4096;
+
+/// Index entries that one reader examines at once while it looks for its next event behind the tail.
+pub(crate) const SCAN_EVENTS_MAX: u64 = 16 * 1024;
+
+/// Such looks that one page of history takes.
+pub(crate) const HISTORY_SCANS_MAX: usize = 32;
+
+/// How long a turn takes letters before it looks at the disk and the audience again.
+pub(crate) const LETTERS_TIME: Duration = Duration::from_millis(2);
+
+/// How long conversations may take to end once the server was asked to stop.
+pub(crate) const STOP_TIME: Duration = Duration::from_secs(10);
+
+/// How long the listeners of a killed server may outlive it, while the kernel lets go of its rings.
+pub(crate) const RELEASE_TIME: Duration = Duration::from_secs(3);
+
+const _: () = {
+    assert!(SEND_BYTES <= QUANTUM_BYTES && SEND_BYTES < 1 << 28);
+    assert!(READ_BYTES >= fantail_engine::limits::HEAD_BYTES_MAX);
+    assert!(BEHIND_PERCENT < 100 && HEARTBEAT_PERCENT < 100);
+};
