@@ -105,6 +105,28 @@ impl Audience {
         self.streams.insert(stream, id);
     }
 
+    /// Nothing more is told of a stream that was never written: whoever follows it is shown out, and comes back.
+    pub fn unwatch(&mut self, stream: &str) {
+        let Some(view) = self.streams.remove(stream) else { return };
+        for index in 0..self.tiers.len() {
+            for slot in self.taken_slots(index) {
+                let seat = self.tiers[index].seat(slot);
+                if self.followers[seat.followers as usize].view == view {
+                    self.leave(SeatId::new(index, slot));
+                }
+            }
+        }
+        let watched = self.watched.remove(view.0 as usize);
+        debug_assert!(watched.whole.is_none() && watched.paths.is_empty(), "without events, no followers are hot");
+    }
+
+    /// The slots of a tier whose seats aren't on their way out.
+    fn taken_slots(&self, tier: usize) -> Vec<u32> {
+        let is_taken = |seat: &seat::Seat| matches!(seat.state, State::Live | State::Behind | State::Stalled);
+        let slots = self.tiers[tier].seats().iter().enumerate().filter(|(_, seat)| is_taken(seat));
+        slots.map(|(slot, _)| slot as u32).collect()
+    }
+
     /// The log has a new block.
     pub fn add_block(&mut self, stream: &str, block: Arc<Block>) {
         if let Some(id) = self.streams.get(stream) {
@@ -443,10 +465,7 @@ impl Audience {
     /// [`Audience::seated`] is zero.
     pub fn farewell(&mut self, words: &[u8]) {
         for index in 0..self.tiers.len() {
-            let live = |seat: &seat::Seat| matches!(seat.state, State::Live | State::Behind | State::Stalled);
-            let slots = self.tiers[index].seats().iter().enumerate().filter(|(_, seat)| live(seat));
-            let slots: Vec<u32> = slots.map(|(slot, _)| slot as u32).collect();
-            for slot in slots {
+            for slot in self.taken_slots(index) {
                 let seat = self.tiers[index].seat(slot);
                 let is_live = seat.state == State::Live;
                 if is_live && self.followers[seat.followers as usize].run(seat.cursor).is_none() {

@@ -98,13 +98,24 @@ impl Home {
             return Ok(following);
         }
         if self.streams.len() >= 2 * STREAMS_MAX {
-            return Err(Refused::TooManyStreams);
+            self.forget_an_unwritten_stream();
         }
         let mut resident = Resident::unborn(name, &self.settings.data);
         let following = following::begin(&resident, places, begin)?;
         resident.listen(from, &self.boxes);
         self.streams.insert(Arc::clone(&resident.name), resident);
         Ok(following)
+    }
+
+    /// Makes room for another: the followers of a stream that nobody wrote come back, if they still want it.
+    fn forget_an_unwritten_stream(&mut self) {
+        let unwritten = self.streams.values().find(|resident| !resident.stream.exists());
+        let name =
+            unwritten.map(|resident| Arc::clone(&resident.name)).expect("half of the streams at most are written");
+        let forgotten = self.streams.remove(&name).expect("found just now");
+        for core in forgotten.listeners {
+            self.boxes[core].post(Letter::Unwatch { stream: Arc::clone(&name) });
+        }
     }
 
     fn write(&mut self, name: &str, question: WriteQuestion) -> Result<Outcome, Refused> {

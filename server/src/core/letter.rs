@@ -26,6 +26,8 @@ pub(super) enum Letter {
     Answer { ticket: usize, answer: Answer },
     /// This core will have listeners of a stream: everything about its log follows.
     Watch { stream: Arc<str>, view: View },
+    /// The stream was never written, and others want its place: its followers may come back.
+    Unwatch { stream: Arc<str> },
     /// The log has a new block.
     Block { stream: Arc<str>, block: Arc<Block> },
     /// The log has a new segment.

@@ -68,6 +68,7 @@ impl Core {
                 }
                 Letter::Answer { ticket, answer } => self.answered(ticket, answer),
                 Letter::Watch { stream, view } => self.audience.borrow_mut().watch(stream, view),
+                Letter::Unwatch { stream } => self.audience.borrow_mut().unwatch(&stream),
                 Letter::Block { stream, block } => self.audience.borrow_mut().add_block(&stream, block),
                 Letter::Segment { stream, segment } => self.audience.borrow_mut().add_segment(&stream, segment),
                 Letter::Published { stream, position, end } => {

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::kit::{JSON, Server, fold, split};
+use crate::kit::{Follower, JSON, Server, fold, split};
 
 #[test]
 fn the_1025th_stream_is_507() {
@@ -29,6 +29,35 @@ fn the_1025th_stream_is_507() {
     server.stop();
     server.start_again();
     check(&server);
+}
+
+/// Followers of streams that nobody writes take places, too; there are 2,048 of them on a core. One more takes the place of
+/// another, whose follower is let go and may come back; writers don't meet this bound.
+#[test]
+fn unwritten_streams_that_are_followed_make_room_for_each_other() {
+    let server = Server::with(&["--cores", "1"]);
+    let mut followers: Vec<Follower> = Vec::new();
+    for n in 0..2048 {
+        let mut follower = Follower::start(server.address(), &format!("/unwritten{n}"), &[]);
+        follower.opening();
+        followers.push(follower);
+    }
+    let mut newest = Follower::start(server.address(), "/newest", &[]);
+    newest.opening();
+    server.put("/newest/1", "{}").expect(201);
+    assert_eq!(newest.patch().1[1]["path"], "/newest/1");
+    // One of the others was let go; all the rest still follow.
+    let mut gone = 0;
+    for (n, follower) in followers.iter_mut().enumerate().take(900) {
+        server.put(&format!("/unwritten{n}/1"), "{}").expect(201);
+        match follower.rest_block() {
+            Some(block) => assert_eq!(block.event, "patch"),
+            None => gone += 1,
+        }
+    }
+    assert!(gone <= 1, "{gone} were let go");
+    let mut again = Follower::start(server.address(), "/unwritten2000", &[]);
+    again.opening();
 }
 
 #[test]
