@@ -57,6 +57,22 @@ pub struct Origin {
     pub failure: Option<String>,
 }
 
+impl Origin {
+    /// That of a stream that nobody has written yet.
+    #[must_use]
+    pub fn nothing() -> Origin {
+        Origin {
+            documents: Documents::default(),
+            epochs: None,
+            keys: Keys::default(),
+            earliest: 1,
+            last: 0,
+            bytes: 0,
+            failure: None,
+        }
+    }
+}
+
 impl Stream {
     /// A stream that goes on where `origin` ends.
     #[must_use]

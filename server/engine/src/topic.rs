@@ -7,6 +7,7 @@ use std::hash::Hasher;
 
 use siphasher::sip::SipHasher13;
 
+use crate::json::push_token;
 use crate::limits::{NAME_BYTES_MAX, PATH_SEGMENTS_MAX};
 
 /// A decoded path: the collection or document that a URL names, and through it the stream.
@@ -169,14 +170,7 @@ pub fn hash(path: &str) -> u64 {
 pub fn pointer(collection: &str, document: Option<&str>) -> String {
     let mut pointer = String::with_capacity(collection.len() + 32);
     for token in std::iter::once(collection).chain(document) {
-        pointer.push('/');
-        for letter in token.chars() {
-            match letter {
-                '~' => pointer.push_str("~0"),
-                '/' => pointer.push_str("~1"),
-                other => pointer.push(other),
-            }
-        }
+        push_token(&mut pointer, token);
     }
     pointer
 }

@@ -5,8 +5,6 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use fantail_engine::document::Documents;
-use fantail_engine::log::keys::Keys;
 use fantail_engine::log::manifest::{self, Durability, Manifest, State};
 use fantail_engine::position::Position;
 use fantail_engine::stream::{Origin, Refusal, Stream};
@@ -99,19 +97,10 @@ impl Resident {
 
     /// A stream that nobody has written yet.
     pub(super) fn unborn(name: &str, data: &Path) -> Resident {
-        let origin = Origin {
-            documents: Documents::default(),
-            epochs: None,
-            keys: Keys::default(),
-            earliest: 1,
-            last: 0,
-            bytes: 0,
-            failure: None,
-        };
         let folder = manifest::folder(name).unwrap_or_default();
         Resident {
             name: name.into(),
-            stream: Stream::new(name, origin),
+            stream: Stream::new(name, Origin::nothing()),
             folder: data.join(folder).into(),
             secret: [0; 16],
             published: 0,

@@ -12,16 +12,7 @@ use crate::protocol::condition::Guard;
 use crate::topic::{Place, Topic};
 
 fn empty(name: &str) -> Stream {
-    let origin = Origin {
-        documents: Documents::default(),
-        epochs: None,
-        keys: Keys::default(),
-        earliest: 1,
-        last: 0,
-        bytes: 0,
-        failure: None,
-    };
-    let mut stream = Stream::new(name, origin);
+    let mut stream = Stream::new(name, Origin::nothing());
     stream.begin(Epoch::from_bits(7));
     stream
 }
