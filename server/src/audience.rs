@@ -108,7 +108,9 @@ impl Audience {
     /// Nothing more is told of a stream that was never written: whoever follows it is shown out, and comes back.
     pub fn unwatch(&mut self, stream: &str) {
         let Some(view) = self.streams.remove(stream) else { return };
-        for index in 0..self.tiers.len() {
+        let watched = &self.watched[view.0 as usize];
+        let has_followers = watched.whole.is_some() || !watched.paths.is_empty();
+        for index in (0..self.tiers.len()).filter(|_| has_followers) {
             for slot in self.taken_slots(index) {
                 let seat = self.tiers[index].seat(slot);
                 if self.followers[seat.followers as usize].view == view {

@@ -1,7 +1,7 @@
 //! The command line: arguments as they are typed, resolved once into settings, and the exit codes.
 
-use std::io::{self, Write};
-use std::net::SocketAddr;
+use std::io::{self, IsTerminal, Write};
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -16,10 +16,14 @@ use crate::storage::folder::FolderError;
 
 /// REST resources that can be followed: GET returns a document, SUBSCRIBE its changes as they happen.
 #[derive(Parser, Debug)]
-#[command(name = "fantail", version)]
+#[command(
+    name = "fantail",
+    version,
+    after_help = "Environment: FANTAIL_LOG is what to log (error, warn, info, debug, trace; default info); NO_COLOR turns colours off."
+)]
 struct Arguments {
     /// Address and port to listen on; port 0 takes a free one.
-    #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
+    #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDRESS", value_parser = address)]
     listen: SocketAddr,
 
     /// Folder of the data; it is made if it is missing.
@@ -35,10 +39,11 @@ struct Arguments {
     durability: Durability,
 
     /// Mebibytes that all documents may take in memory; beyond, writes that grow them get 507.
-    #[arg(long, default_value_t = 4096, value_name = "MIB")]
-    memory: usize,
+    #[arg(long, default_value_t = 4096, value_name = "MIB", value_parser = clap::value_parser!(u32).range(1..))]
+    memory: u32,
 
-    /// Connections, followers included; beyond, followers are told to come back later and other requests get 503.
+    /// Connections, followers included, shared out among the cores; beyond, followers are told to come back later and other
+    /// requests get 503.
     #[arg(long, default_value_t = 4_000_000, value_name = "COUNT")]
     max_connections: usize,
 
@@ -50,6 +55,13 @@ struct Arguments {
     /// Bytes by which a log grows at least before its documents are written as a checkpoint.
     #[arg(long, default_value_t = CHECKPOINT_LOG_BYTES_MIN, value_name = "BYTES")]
     checkpoint_bytes: u64,
+}
+
+/// Reads an address and a port; a name is looked up.
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let wanted = "an address and a port are wanted, such as 127.0.0.1:8080 or [::1]:8080";
+    let mut found = text.to_socket_addrs().map_err(|error| format!("{wanted} ({error})"))?;
+    found.next().ok_or_else(|| wanted.to_owned())
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -69,8 +81,9 @@ enum Durability {
 #[must_use]
 pub fn run() -> ExitCode {
     let arguments = Arguments::parse();
+    let has_colours = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let filter = EnvFilter::try_from_env("FANTAIL_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(has_colours).init();
     match serve(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -94,7 +107,7 @@ fn serve(arguments: Arguments) -> anyhow::Result<()> {
             Durability::Flush => manifest::Durability::Flush,
             Durability::None => manifest::Durability::None,
         },
-        documents_bytes: arguments.memory.saturating_mul(1024 * 1024),
+        documents_bytes: (arguments.memory as usize).saturating_mul(1024 * 1024),
         segment_bytes: arguments.segment_bytes,
         checkpoint_bytes: arguments.checkpoint_bytes,
         connections_max: arguments.max_connections,

@@ -4,7 +4,7 @@
 //! turn:   letters -> what the disk has done -> publish -> groups to the disk -> a breath -> one quantum of the audience
 //! ```
 //!
-//! Cores share letter boxes and blocks of the log, whose bytes never change; nothing else.
+//! Cores share letter boxes, blocks of the log, whose bytes never change, and two sums.
 
 pub(crate) mod clock;
 mod cores;
@@ -25,6 +25,7 @@ use std::os::fd::{OwnedFd, RawFd};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
+use std::time::SystemTime;
 
 use fantail_engine::position::Position;
 use rustc_hash::FxHashSet;
@@ -68,8 +69,8 @@ pub(crate) struct Core {
     /// Sockets whose conversations rest between requests.
     resting: RefCell<FxHashSet<RawFd>>,
     listener: Cell<Option<RawFd>>,
-    /// `Date`, as of this second.
-    date: RefCell<Vec<u8>>,
+    /// `Date`, and the second since 1970 that it tells.
+    date: RefCell<(u64, Vec<u8>)>,
 }
 
 /// A question whose answer is awaited.
@@ -109,7 +110,6 @@ impl Core {
             date: RefCell::default(),
             cores,
         };
-        core.set_date();
         Ok(Rc::new(core))
     }
 
@@ -158,8 +158,7 @@ impl Core {
 
     /// Hands a connection that has been answered to the audience.
     pub(crate) fn seat(&self, socket: OwnedFd, stream: &str, filter: Filter, start: Start) {
-        // What the home said of the stream lies in the letter box, if no turn has been since.
-        self.take_letters();
+        self.look_for(stream);
         if self.stage.get() == Stage::Ending {
             return;
         }
@@ -167,6 +166,14 @@ impl Core {
             tracing::warn!(%error, "no seat could be given; the follower is closed");
         }
         self.nudge.ring();
+    }
+
+    /// Takes letters until the stream is watched: what its home said of it lies in the letter box, if no turn has been since.
+    pub(crate) fn look_for(&self, stream: &str) {
+        let mut has_more = true;
+        while has_more && self.shown(stream).is_none() {
+            has_more = self.take_letters();
+        }
     }
 
     /// How far this core shows a stream; none before it watches it.
@@ -231,11 +238,11 @@ impl Core {
 
     /// The value of `Date` (RFC 9110, section 5.6.7).
     pub(crate) fn date(&self) -> std::cell::Ref<'_, Vec<u8>> {
-        self.date.borrow()
-    }
-
-    fn set_date(&self) {
-        *self.date.borrow_mut() = httpdate::fmt_http_date(std::time::SystemTime::now()).into_bytes();
+        let second = clock::unix_ms() / 1000;
+        if self.date.borrow().0 != second {
+            *self.date.borrow_mut() = (second, httpdate::fmt_http_date(SystemTime::now()).into_bytes());
+        }
+        std::cell::Ref::map(self.date.borrow(), |(_, date)| date)
     }
 }
 

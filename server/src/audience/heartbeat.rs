@@ -1,6 +1,6 @@
 //! Signs of life on quiet connections, staggered over the seats so that there is never a burst.
 //!
-//! Each second looks at one twentieth of the slots. A live seat there that was sent nothing for twenty seconds gets a
+//! Each second looks at one fifth of the slots. A live seat there that was sent nothing for twenty seconds gets a
 //! comment; a filtered one that was quiet for five minutes gets its position instead, so that its cursor doesn't age out.
 
 use fantail_engine::protocol::sse;
@@ -10,6 +10,9 @@ use super::followers::Filter;
 use super::quantum::{Budget, LOOK_BYTES};
 use super::seat::{Kind, SeatId, State};
 use crate::limits::{QUIET_MAX, SILENCE_SECONDS};
+
+/// Seconds after which a slot is looked at again: silence lasts so much longer than it should at most.
+const LOOK_SECONDS: u32 = 5;
 
 /// The audience's clock, in seconds since its start.
 #[derive(Default)]
@@ -33,7 +36,8 @@ impl Audience {
     /// A second has passed: the next turns look after those who had nothing for long.
     pub fn tick(&mut self) {
         self.heartbeat.second += 1;
-        self.heartbeat.next = Some((0, self.heartbeat.second % SILENCE_SECONDS));
+        // A round that isn't over goes on: those at its end are due no less.
+        self.heartbeat.next.get_or_insert((0, self.heartbeat.second % LOOK_SECONDS));
     }
 
     /// Goes on with this second's round while the budget lasts.
@@ -43,10 +47,10 @@ impl Audience {
         {
             budget.look(LOOK_BYTES);
             if (slot as usize) < self.tiers[tier].seats().len() {
-                self.heartbeat.next = Some((tier, slot + SILENCE_SECONDS));
+                self.heartbeat.next = Some((tier, slot + LOOK_SECONDS));
                 self.show_life(SeatId::new(tier, slot), budget);
             } else if tier + 1 < self.tiers.len() {
-                self.heartbeat.next = Some((tier + 1, self.heartbeat.second % SILENCE_SECONDS));
+                self.heartbeat.next = Some((tier + 1, slot % LOOK_SECONDS));
             } else {
                 self.heartbeat.next = None;
             }

@@ -69,8 +69,10 @@ pub(crate) async fn accept(core: Rc<Core>, listener: TcpListener) {
         match listener.accept().await {
             Ok((socket, _)) => {
                 is_paused = false;
-                let welcome = if core.has_too_many_conversations() { Welcome::Full } else { Welcome::Open };
+                let is_crowded = core.has_too_many_conversations();
                 core.conversations.set(core.conversations.get() + 1);
+                let is_full = is_crowded || core.has_too_many_connections();
+                let welcome = if is_full { Welcome::Full } else { Welcome::Open };
                 monoio::spawn(converse(Rc::clone(&core), socket, welcome));
             }
             // The listener was shut down.

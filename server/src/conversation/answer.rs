@@ -131,6 +131,10 @@ impl From<Refused> for Answered {
         let problem = match refused {
             Refused::Operation(refusal) => refusal_problem(refusal),
             Refused::NotFound => Problem::not_found("there is no document here"),
+            Refused::Missing(place) => Problem::not_found(format!(
+                "there is no document {}; without a cursor, only what exists can be followed, or its collection",
+                place.url()
+            )),
             Refused::MapTooLarge => Problem::map_too_large("follow it with from=snapshot, which sends it in parts"),
             Refused::TooManyStreams => Problem::full("there are as many streams as there may be"),
             Refused::Unreadable(error) => {

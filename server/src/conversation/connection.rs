@@ -18,7 +18,7 @@ use super::inquiry::Inquiry;
 use crate::core::{Core, Stage};
 use crate::limits::{
     ANSWER_BYTES_PER_SECOND, ANSWER_TIME, IDLE_TIME, LINGER_BYTES_MAX, LINGER_TIME, READ_BYTES, REQUEST_TIME,
-    UNASKED_BYTES_MAX,
+    STALL_TIME_MAX, UNASKED_BYTES_MAX,
 };
 
 /// The connection is over and nobody is left to tell.
@@ -45,11 +45,20 @@ pub(super) struct Connection {
     chunk: Vec<u8>,
     /// When the request under way must have arrived.
     deadline: Instant,
+    /// How long a write may take besides what its bytes take.
+    patience: Duration,
 }
 
 impl Connection {
     pub(super) fn new(socket: TcpStream) -> Connection {
-        Connection { socket, input: Vec::new(), used: 0, chunk: Vec::new(), deadline: Instant::now() }
+        Connection {
+            socket,
+            input: Vec::new(),
+            used: 0,
+            chunk: Vec::new(),
+            deadline: Instant::now(),
+            patience: ANSWER_TIME,
+        }
     }
 
     /// Reads until a whole head is there, and understands it.
@@ -156,11 +165,16 @@ impl Connection {
         }
     }
 
+    /// From now on the peer is a follower, that may stall for long.
+    pub(super) fn bear_stalls(&mut self) {
+        self.patience = STALL_TIME_MAX;
+    }
+
     /// Writes all of it.
     pub(super) async fn write(&mut self, bytes: impl Into<Bytes>) -> Result<(), End> {
         let mut bytes = bytes.into();
         let slowest = Duration::from_secs((bytes.len() / ANSWER_BYTES_PER_SECOND) as u64);
-        let deadline = Instant::now() + ANSWER_TIME + slowest;
+        let deadline = Instant::now() + self.patience + slowest;
         while bytes.has_remaining() {
             let canceller = Canceller::new();
             let mut write = pin!(self.socket.cancelable_write(bytes.clone(), canceller.handle()));

@@ -35,7 +35,8 @@ pub(super) async fn follow(
     };
     let mut out = Vec::new();
     sse::head(&mut out, &core.date());
-    if core.stage.get() != Stage::Open || welcome == Welcome::Full || core.has_too_many_connections() {
+    let is_leaving = core.stage.get() != Stage::Open;
+    if !is_head && (is_leaving || welcome == Welcome::Full || core.has_too_many_connections()) {
         return turn_away(connection, out).await;
     }
     let stream = places[0].stream().to_owned();
@@ -60,7 +61,7 @@ pub(super) async fn follow(
             core.seat(connection.into_socket(), &stream, filter, start);
             Err(End::Gone)
         }
-        Answer::Refused(refused) if is_passing(&refused) => turn_away(connection, out).await,
+        Answer::Refused(refused) if is_passing(&refused) && !is_head => turn_away(connection, out).await,
         Answer::Refused(refused) => hang_up(core, connection, Answered::from(refused), is_head).await,
         Answer::Written(_) | Answer::Document { .. } | Answer::Json { .. } => {
             unreachable!("a request to follow is answered with where it begins")
@@ -98,7 +99,7 @@ fn open(following: Following, out: &mut Vec<u8>) -> Start {
 pub(super) fn is_passing(refused: &Refused) -> bool {
     match refused {
         Refused::Operation(_) | Refused::TooManyStreams | Refused::Unreadable(_) => true,
-        Refused::NotFound | Refused::MapTooLarge => false,
+        Refused::NotFound | Refused::Missing(_) | Refused::MapTooLarge => false,
     }
 }
 

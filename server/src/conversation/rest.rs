@@ -65,9 +65,8 @@ pub(super) fn plan(inquiry: &Inquiry) -> Result<Plan, Answered> {
         return Ok(Plan::Answer(Answered::empty(204).field("Allow", ALLOW_ANY)));
     }
     if inquiry.path == "/" {
-        return Err(
-            Problem::not_found("collections are below /, as in /messages; a page to look at them is at /-/").into()
-        );
+        let problem = Problem::not_found("collections are below /, as in /messages; a page to look at them is at /-/");
+        return Err(Answered::from(problem).field("Link", "</-/>; rel=\"help\""));
     }
     if inquiry.path == "/-" || inquiry.path.starts_with("/-/") {
         return own::answer(inquiry).map(Plan::Answer);

@@ -4,8 +4,9 @@
 //! resumes all streams with the one id that it knows. This is the one follower that costs a task and a descriptor; their
 //! number is bounded per core.
 
+use std::io;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fantail_engine::event;
 use fantail_engine::log::checkpoint;
@@ -47,16 +48,22 @@ pub(super) async fn follow(
         Err(refused) => return hang_up(core, connection, refused.into(), false).await,
     };
     sse::retry(&mut out, clock::retry_ms());
+    connection.bear_stalls();
     let mut streams = open(&mut connection, followings, out).await?;
-    let mut quiet = 0;
+    streams.iter().for_each(|followed| core.look_for(&followed.stream));
+    let (mut sent, mut quiet) = (Instant::now(), 0);
     loop {
         let mut out = Vec::new();
         let is_behind = gather(core, &mut streams, &mut out).map_err(|error| {
-            tracing::error!(%error, "the log can't be read; its follower is closed");
+            match error.kind() {
+                // A stream that nobody wrote made room for another: the client comes back.
+                io::ErrorKind::NotFound => {}
+                _ => tracing::error!(%error, "the log can't be read; its follower is closed"),
+            }
             End::Gone
         })?;
         if !out.is_empty() {
-            quiet = 0;
+            (sent, quiet) = (Instant::now(), 0);
             connection.write(out).await?;
         }
         if core.stage.get() != Stage::Open {
@@ -70,10 +77,11 @@ pub(super) async fn follow(
             several.pause().await;
             continue;
         }
-        match connection.listen(several.rung(), Duration::from_secs(SILENCE_SECONDS.into())).await? {
+        let silence = Duration::from_secs(SILENCE_SECONDS.into()).saturating_sub(sent.elapsed());
+        match connection.listen(several.rung(), silence).await? {
             Heard::Signal => {}
             Heard::Silence => {
-                quiet = (quiet + 1) % QUIET_MAX;
+                (sent, quiet) = (Instant::now(), (quiet + 1) % QUIET_MAX);
                 let mut out = Vec::new();
                 match quiet {
                     0 => sse::position(&mut out, joined(&streams)),

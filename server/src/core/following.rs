@@ -8,6 +8,7 @@ use fantail_engine::limits::MAP_BYTES_MAX;
 use fantail_engine::log::checkpoint;
 use fantail_engine::position::Position;
 use fantail_engine::protocol::sse::Reset;
+use fantail_engine::stream::Refusal;
 use fantail_engine::topic::Place;
 
 use super::question::{From, Refused};
@@ -49,13 +50,20 @@ pub(super) fn begin(resident: &Resident, places: &[Place], from: &From) -> Resul
         Scope::Document(collection, id) => resident.stream.documents().get(collection, id).is_none(),
         Scope::Stream | Scope::Collection(_) => false,
     };
-    if !matches!(from, From::Cursor(_)) && places.iter().any(is_missing) {
-        return Err(Refused::NotFound);
+    let missing = places.iter().find(|place| is_missing(place));
+    if let Some(place) = missing.filter(|_| !matches!(from, From::Cursor(_))) {
+        return Err(Refused::Missing(place.clone()));
     }
     match from {
         From::Cursor(cursor) => match judge(resident, cursor) {
             Ok(sequence) => after(resident, places, sequence),
-            Err(reset) => Ok(Following { reset: Some((reset, earliest(resident))), ..with_value(resident, places)? }),
+            Err(reset) => {
+                // A follower that knows more than a damaged log keeps what it has, and comes back when that is mended.
+                if let (Reset::Ahead, Some(reason)) = (reset, resident.stream.failure()) {
+                    return Err(Refused::Operation(Refusal::Failed(reason.to_owned())));
+                }
+                Ok(Following { reset: Some((reset, earliest(resident))), ..with_value(resident, places)? })
+            }
         },
         From::Now => after(resident, places, resident.position().sequence),
         From::Earliest => after(resident, places, resident.stream.earliest() - 1),

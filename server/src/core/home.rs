@@ -97,25 +97,25 @@ impl Home {
             resident.listen(from, &self.boxes);
             return Ok(following);
         }
-        if self.streams.len() >= 2 * STREAMS_MAX {
-            self.forget_an_unwritten_stream();
-        }
         let mut resident = Resident::unborn(name, &self.settings.data);
         let following = following::begin(&resident, places, begin)?;
+        if self.streams.len() >= 2 * STREAMS_MAX {
+            self.forget_an_unwritten_stream()?;
+        }
         resident.listen(from, &self.boxes);
         self.streams.insert(Arc::clone(&resident.name), resident);
         Ok(following)
     }
 
     /// Makes room for another: the followers of a stream that nobody wrote come back, if they still want it.
-    fn forget_an_unwritten_stream(&mut self) {
+    fn forget_an_unwritten_stream(&mut self) -> Result<(), Refused> {
         let unwritten = self.streams.values().find(|resident| !resident.stream.exists());
-        let name =
-            unwritten.map(|resident| Arc::clone(&resident.name)).expect("half of the streams at most are written");
+        let name = unwritten.map(|resident| Arc::clone(&resident.name)).ok_or(Refused::TooManyStreams)?;
         let forgotten = self.streams.remove(&name).expect("found just now");
         for core in forgotten.listeners {
             self.boxes[core].post(Letter::Unwatch { stream: Arc::clone(&name) });
         }
+        Ok(())
     }
 
     fn write(&mut self, name: &str, question: WriteQuestion) -> Result<Outcome, Refused> {
@@ -238,6 +238,8 @@ impl Home {
         let resident = self.streams.get_mut(name).expect("a stream that is written is here");
         resident.phase = Phase::Idle;
         match result {
+            // It failed while this group was under way: what was taken back isn't told.
+            Ok(()) if resident.stream.failure().is_some() => {}
             Ok(()) => {
                 if self.settings.durability != Durability::None {
                     resident.publish(&self.boxes);
@@ -254,7 +256,7 @@ impl Home {
         let resident = self.streams.get_mut(name).expect("a stream that is written is here");
         tracing::error!(stream = %name, %error, "the log can't be written; the stream refuses writes until restart");
         let before = resident.stream.documents().bytes();
-        resident.fail(error.to_string(), &self.boxes);
+        resident.fail(format!("its log can't be written ({error}); the next start looks at it again"), &self.boxes);
         self.totals.add(resident.stream.documents().bytes(), before);
         // The next start must not believe what only the page cache has.
         if let Some(manifest) = resident.manifest(State::Failed) {

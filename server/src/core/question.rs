@@ -80,6 +80,8 @@ pub(crate) enum Refused {
     Operation(Refusal),
     /// There is no such document.
     NotFound,
+    /// There is no such document to follow.
+    Missing(Place),
     /// The value is larger than one answer may be.
     MapTooLarge,
     /// There are as many streams as there may be.

@@ -124,7 +124,9 @@ fn history(resident: &Resident, place: &Place, after: &str, limit: usize) -> std
         (cursor, count) = (end, count + 1);
     };
     body.extend_from_slice(b"]}");
-    Ok(Answer::Json { body, tag: None, position: None, next: is_cut.then_some(last) })
+    // The last page says from where to ask again, though nothing on it may be of this topic.
+    let reached = resident.stream.position_at(resident.stream.persisted_sequence());
+    Ok(Answer::Json { body, tag: None, position: (!is_cut).then_some(reached), next: is_cut.then_some(last) })
 }
 
 /// Position of the oldest cursor that can be served.

@@ -161,6 +161,9 @@ impl Resident {
     pub(super) fn fail(&mut self, reason: String, boxes: &[LetterBox]) {
         self.stream.discard(reason.clone());
         self.phase = Phase::Idle;
+        if self.checkpoint == CheckpointPhase::Installing {
+            self.checkpoint = CheckpointPhase::None;
+        }
         for Waiting { from, ticket, .. } in self.waiting.drain(..) {
             let answer = Answer::Refused(Refused::Operation(Refusal::Failed(reason.clone())));
             boxes[from].post(Letter::Answer { ticket, answer });
@@ -196,6 +199,9 @@ impl Resident {
     /// The next step towards a checkpoint, if one is due: the value is copied when the log since the last one outgrows
     /// that one, and `bytes_min`.
     pub(super) fn next_checkpoint(&mut self, bytes_min: u64) -> Option<Errand> {
+        if self.stream.failure().is_some() {
+            return None;
+        }
         match self.checkpoint {
             CheckpointPhase::None => {
                 let log = self.stream.sealed_end() - self.checkpointed;

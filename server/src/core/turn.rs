@@ -68,7 +68,10 @@ impl Core {
                 }
                 Letter::Answer { ticket, answer } => self.answered(ticket, answer),
                 Letter::Watch { stream, view } => self.audience.borrow_mut().watch(stream, view),
-                Letter::Unwatch { stream } => self.audience.borrow_mut().unwatch(&stream),
+                Letter::Unwatch { stream } => {
+                    self.audience.borrow_mut().unwatch(&stream);
+                    self.announce(&stream);
+                }
                 Letter::Block { stream, block } => self.audience.borrow_mut().add_block(&stream, block),
                 Letter::Segment { stream, segment } => self.audience.borrow_mut().add_segment(&stream, segment),
                 Letter::Published { stream, position, end } => {
@@ -138,12 +141,11 @@ async fn listen_for_letters(core: Rc<Core>, doorbell: UnixStream) {
     }
 }
 
-/// Once a second: the date, and the audience's clock.
+/// Once a second: the audience's clock.
 async fn tick(core: Rc<Core>) {
     loop {
         // Each core ticks at its own moment.
         monoio::time::sleep(Duration::from_millis(995 + u64::from(clock::jitter(10)))).await;
-        core.set_date();
         core.audience.borrow_mut().tick();
         core.nudge.ring();
     }

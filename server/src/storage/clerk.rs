@@ -261,7 +261,7 @@ fn write_checkpoint(folder: &Path, position: Position, collections: &[Copied]) -
 /// The newest checkpoint and the one before it stay: a damaged one is passed over at the next start.
 fn install(folder: &Path, sequence: u64, newest: u64) -> Result<Snapshot, InstallError> {
     // Opened anew: a descriptor of the ring's would take the news of a failed sync from it.
-    let log = File::open(folder.join(segment::name(newest, Kind::Log))).map_err(InstallError::Log)?;
+    let log = File::open(folder.join(segment::name(newest, Kind::Log)))?;
     log.sync_all().map_err(InstallError::Log)?;
     let path = folder.join(segment::name(sequence, Kind::Checkpoint));
     fs::rename(unfinished(folder, sequence), &path)?;

@@ -104,6 +104,7 @@ fn recover_stream(path: &Path, mut manifest: Manifest, durability: Durability) -
     let io = |error| RecoveryError::Io { path: path.to_path_buf(), error };
     let folder: Arc<Path> = path.into();
     let mut listing = list(path).map_err(io)?;
+    let mut ahead = Vec::new();
     let (snapshot, log) = loop {
         let (snapshot, documents) = newest_checkpoint(path, &listing.checkpoints);
         let covered = snapshot.as_ref().map_or(0, |snapshot| snapshot.checkpoint.position.sequence);
@@ -111,50 +112,46 @@ fn recover_stream(path: &Path, mut manifest: Manifest, durability: Durability) -
         if covered <= log.last {
             break (snapshot, log);
         }
-        // The log lost what the checkpoint tells of: its sequences will be, or were, given to other events.
-        tracing::error!(stream = %manifest.name, covered, last = log.last, "a checkpoint is ahead of the log; it is set aside");
-        set_aside(path, covered).map_err(io)?;
+        tracing::error!(stream = %manifest.name, covered, last = log.last, "a checkpoint is ahead of the log; it isn't used");
         listing.checkpoints.retain(|sequence| *sequence != covered);
+        ahead.push(covered);
     };
 
-    let has_failed = manifest.state == State::Failed;
-    let was_relaxed = matches!(manifest.state, State::Open(Durability::Flush | Durability::None));
-    let has_lost = match &log.end {
-        LogEnd::Empty | LogEnd::Whole(_) => was_relaxed || has_failed,
-        LogEnd::Cut { .. } => true,
-        // Its events keep their epoch, for when somebody has mended the file.
-        LogEnd::Damaged(_) => false,
+    let (newest, is_cut, mut failure) = match log.end {
+        LogEnd::Empty => (None, false, None),
+        LogEnd::Whole(newest) => (Some(newest), false, None),
+        LogEnd::Cut(newest) => (Some(newest), true, None),
+        // Nothing is changed: its events keep their epoch, for when somebody has mended the file.
+        LogEnd::Damaged(place) => (None, false, Some(place)),
     };
+    let is_suspect = matches!(manifest.state, State::Failed | State::Open(Durability::Flush | Durability::None));
     let state = match (durability, manifest.state) {
         (Durability::Sync, State::Clean) => State::Clean,
         (durability, _) => State::Open(durability),
     };
-    let mut failure = None;
-    if has_lost && let Err(error) = begin_epoch(&mut manifest, log.last + 1) {
-        failure = Some(error.to_string());
+    if failure.is_none() && (is_cut || is_suspect || !ahead.is_empty()) {
+        match begin_epoch(&mut manifest, log.last + 1) {
+            Err(error) => failure = Some(error.to_string()),
+            Ok(()) => {
+                // Until all is mended the manifest says that it isn't: a crash from here on leads here again.
+                manifest.state = State::Failed;
+                folder::write_manifest(path, &manifest).map_err(io)?;
+                if let Some(newest) = &newest {
+                    cut(path, newest.first, log.bytes - newest.base).map_err(io)?;
+                }
+                for sequence in ahead {
+                    set_aside(path, sequence).map_err(io)?;
+                }
+            }
+        }
     }
-    // The epoch is on disk before the cut: a crash between the two leaves a tail that is cut again.
-    if has_lost || (state != manifest.state && !matches!(log.end, LogEnd::Damaged(_))) {
+    if failure.is_none() && state != manifest.state {
         manifest.state = state;
         folder::write_manifest(path, &manifest).map_err(io)?;
     }
-    let files = match log.end {
-        LogEnd::Empty => None,
-        LogEnd::Whole(newest) => {
-            if has_failed {
-                let whole = log.bytes - newest.base;
-                cut(path, newest.first, whole).map_err(io)?;
-            }
-            Some(newest.open(path).map_err(io)?)
-        }
-        LogEnd::Cut { newest, kept_bytes } => {
-            cut(path, newest.first, kept_bytes).map_err(io)?;
-            Some(newest.open(path).map_err(io)?)
-        }
-        LogEnd::Damaged(place) => {
-            failure = Some(place);
-            None
-        }
+    let files = match newest.filter(|_| failure.is_none()) {
+        Some(newest) => Some(newest.open(path).map_err(io)?),
+        None => None,
     };
     tracing::info!(
         stream = %manifest.name, last = log.last, bytes = log.bytes, segments = log.segments.len(), "recovered"
@@ -199,10 +196,7 @@ enum LogEnd {
     Empty,
     Whole(Newest),
     /// A tail isn't whole, and nothing that is follows.
-    Cut {
-        newest: Newest,
-        kept_bytes: u64,
-    },
+    Cut(Newest),
     /// Something isn't whole, and whole groups follow; the place is named.
     Damaged(String),
 }
@@ -273,7 +267,7 @@ fn read_log(
                             stream = %manifest.name, segment = first, offset = loss.offset, bytes = loss.bytes,
                             reason = %loss.reason, "the log's torn tail is cut; a new epoch begins"
                         );
-                        LogEnd::Cut { newest, kept_bytes: log.bytes - base }
+                        LogEnd::Cut(newest)
                     }
                     Verdict::Damage(loss) => {
                         let file = segment::name(first, Kind::Log);

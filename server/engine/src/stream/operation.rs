@@ -206,7 +206,7 @@ pub enum Refusal {
     /// Too much waits for the disk.
     #[error("too many writes wait for the disk")]
     Busy,
-    /// The stream refuses writes until the server starts again.
-    #[error("the stream refuses writes until the server is started again: {0}")]
+    /// The stream refuses writes, and says why.
+    #[error("the stream refuses writes: {0}")]
     Failed(String),
 }

@@ -26,7 +26,7 @@ fn silence_is_broken_once_in_twenty_seconds_and_never_by_all_at_once() {
         seconds(&mut hall, 1);
         clients.iter_mut().for_each(Client::read);
         let now = clients.iter().map(|client| client.got.len() / sse::HEARTBEAT.len()).sum();
-        assert!(now - before <= 3, "{} seats in one second are a burst", now - before);
+        assert!(now - before <= 10, "{} seats in one second are a burst", now - before);
         before = now;
     }
     for client in &mut clients {
