@@ -203,7 +203,11 @@ impl fmt::Display for Report {
             row("", format!("{count} x {why}"))?;
         }
         let [before, following, after] = &self.readings;
-        let per_connection = |bytes: i128| bytes as f64 / self.following.max(1) as f64;
+        // Of few connections the share says nothing: what a process takes at all outweighs it.
+        let per_connection = |bytes: i128| match self.following {
+            ..1_000 => String::new(),
+            following => format!(", {:.0} bytes more per connection", bytes as f64 / following as f64),
+        };
         for (name, of) in
             [("server", (|reading| reading.server) as fn(&Reading) -> _), ("generator", |reading| Some(reading.own))]
         {
@@ -212,16 +216,17 @@ impl fmt::Display for Report {
             };
             let share = 100.0 * spent.as_secs_f64() / window.max(1e-9);
             let memory = per_connection(i128::from(last.resident) - i128::from(first.resident));
-            row(name, format!("{per_frame:.2} µs CPU per delivery, {share:.0} % of a core"))?;
-            let resident = format!("{:.1} MB resident, {memory:.0} bytes more per connection", mb(last.resident));
+            let per_delivery = match self.frames {
+                0 => String::new(),
+                _ => format!("{per_frame:.2} µs CPU per delivery, "),
+            };
+            row(name, format!("{per_delivery}{share:.0} % of a core"))?;
+            let resident = format!("{:.1} MB resident{memory}", mb(last.resident));
             row("", format!("{resident}; {} descriptors", last.descriptors))?;
         }
         let (first, then, last) = (before.kernel, following.kernel, after.kernel);
         let slab = per_connection(i128::from(then.slab) - i128::from(first.slab));
-        row(
-            "kernel",
-            format!("{:.1} MB slab, {slab:.0} bytes more per connection (both ends if local)", mb(last.slab)),
-        )?;
+        row("kernel", format!("{:.1} MB slab{slab} (both ends if local)", mb(last.slab)))?;
         row("", format!("{} TCP sockets, {:.1} MB in their buffers", last.sockets, mb(last.buffers)))
     }
 }
