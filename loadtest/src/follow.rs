@@ -45,6 +45,7 @@ pub(crate) fn run(typed: &FollowArguments) -> Result<(), Failure> {
             }
             Err(Ended::Network(error)) => eprintln!("the connection ended: {error}"),
         }
+        // As long as the server asks for.
         thread::sleep(follower.retry);
     }
     eprintln!("{} events on {} connections", follower.counted, follower.connections);

@@ -112,6 +112,7 @@ impl<'a> Lane<'a> {
             }
             let due = due(write);
             if let Some(early) = due.checked_sub(start.elapsed()) {
+                // Open loop: each write has its moment, whatever became of the one before.
                 thread::sleep(early);
             } else if start.elapsed() > end {
                 self.errors.push("writes never sent: the server was too slow for the rate".to_owned());

@@ -135,6 +135,7 @@ fn a_request_that_is_not_whole_in_10_s_is_408() {
     drip.send("GET /messages HTTP/1.1\r\n");
     while began.elapsed() < Duration::from_secs(8) {
         drip.send("X: y\r\n");
+        // Slow on purpose: a field now and then earns no more time.
         std::thread::sleep(Duration::from_millis(500));
     }
     drip.socket.set_read_timeout(Some(crate::kit::PATIENCE)).expect("a socket");

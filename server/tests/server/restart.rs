@@ -120,6 +120,7 @@ fn a_crash_loses_nothing_that_was_answered() {
                     scope.spawn(move || write_until_gone(address, index, start, ledger, is_over))
                 })
                 .collect();
+            // The kill is to come at a random moment of the writing.
             std::thread::sleep(delay);
             server.kill();
             is_over.store(true, Ordering::Release);
@@ -349,6 +350,7 @@ fn a_repeat_after_a_crash_writes_once() {
                     }
                 });
             }
+            // The kill is to come at a random moment of the writing.
             std::thread::sleep(delay);
             server.kill();
         });
