@@ -1,7 +1,9 @@
 //! Whether a number can be kept: read as an `f64`, is it still the number that the text denotes?
 //!
-//! It refuses what overflows and what the shortest decimal of the `f64` doesn't denote. Invariant: a number that is
-//! kept is written again as the same number, be it in other letters (`1e2` as `100.0`).
+//! It refuses what overflows and what no shortest decimal of the `f64` denotes. Invariant: a number that is kept is
+//! written again as the same number, be it in other letters (`1e2` as `100.0`). The one exception: where two shortest
+//! decimals are equally near to the `f64`, either is kept, for some writers of numbers take the even one and others
+//! the larger one; we write the even one.
 
 /// The most significant digits that the shortest decimal of an `f64` has.
 const DIGITS_MAX: u32 = 17;
@@ -19,8 +21,8 @@ pub(super) fn keep(text: &str) -> Option<f64> {
     if decimal.is_exact() {
         return Some(float);
     }
-    let stored = serde_json::Number::from_f64(float)?.to_string();
-    (Decimal::read(&stored)? == decimal).then_some(float)
+    let (even, larger) = (serde_json::Number::from_f64(float)?.to_string(), format!("{float:e}"));
+    [even, larger].iter().any(|shortest| Decimal::read(shortest).as_ref() == Some(&decimal)).then_some(float)
 }
 
 /// `significand` × 10^`exponent` without its sign; the significand doesn't end in 0, and zero has exponent 0.
@@ -87,6 +89,17 @@ fn power_of(text: &str) -> i64 {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn either_decimal_of_a_tie_is_kept() {
+        let tie = 80_361_552_725_714.125f64;
+        for text in ["80361552725714.12", "80361552725714.13", "-8.036155272571413e13"] {
+            assert_eq!(keep(text).map(f64::abs), Some(tie), "{text}");
+        }
+        for text in ["80361552725714.121", "80361552725714.129", "9007199254740993.0"] {
+            assert_eq!(keep(text), None, "{text}");
+        }
+    }
 
     proptest! {
         #[test]
