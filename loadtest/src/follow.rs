@@ -1,11 +1,13 @@
 //! A follower as simple as can be: one blocking socket, every event printed as it comes, and a new connection with the last
 //! id when the old one ends, after as long as the server asked for.
 
+use std::borrow::Cow;
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::thread;
 use std::time::Duration;
 
+use fantail_engine::protocol::http1::BodyReader;
 use fantail_engine::protocol::sse::{Event, Parser};
 
 use crate::arguments::FollowArguments;
@@ -83,8 +85,8 @@ impl Follower {
         let mut bytes = vec![0; 64 * 1024];
         let mut answer = Vec::new();
         let head = loop {
-            match head::length(&answer).map_err(Ended::Refused)? {
-                Some(length) => break length,
+            match head::read(&answer).map_err(Ended::Refused)? {
+                Some(head) => break head,
                 None => match stream.read(&mut bytes).map_err(Ended::Network)? {
                     0 => return Err(Ended::Network(io::ErrorKind::UnexpectedEof.into())),
                     length => answer.extend_from_slice(&bytes[..length]),
@@ -92,21 +94,27 @@ impl Follower {
             }
         };
         self.connections += 1;
-        let mut parser = Parser::new(EVENT_BYTES_MAX);
-        self.read(&mut parser, &answer[head..])?;
-        while self.counted < self.wanted {
+        let (mut parser, mut body) = (Parser::new(EVENT_BYTES_MAX), head.body.reader());
+        self.read(&mut parser, body.as_mut(), &answer[head.length..])?;
+        while self.counted < self.wanted && !body.as_ref().is_some_and(BodyReader::is_done) {
             match stream.read(&mut bytes).map_err(Ended::Network)? {
                 0 => break,
-                length => self.read(&mut parser, &bytes[..length])?,
+                length => self.read(&mut parser, body.as_mut(), &bytes[..length])?,
             }
         }
         Ok(())
     }
 
-    fn read(&mut self, parser: &mut Parser, bytes: &[u8]) -> Result<(), Ended> {
+    fn read(&mut self, parser: &mut Parser, body: Option<&mut BodyReader>, bytes: &[u8]) -> Result<(), Ended> {
+        let mut stream = Cow::Borrowed(bytes);
+        if let Some(body) = body {
+            let mut content = Vec::new();
+            body.feed(bytes, &mut content).map_err(|error| Ended::Refused(error.to_string()))?;
+            stream = Cow::Owned(content);
+        }
         let mut output = io::stdout().lock();
         let mut printed = Ok(());
-        let read = parser.feed(bytes, |event| {
+        let read = parser.feed(&stream, |event| {
             if self.counted < self.wanted && printed.is_ok() {
                 self.counted += u64::from(event.id.is_some() && !matches!(event.event, b"position" | b"reset"));
                 printed = print(&mut output, &event);

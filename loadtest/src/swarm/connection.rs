@@ -5,16 +5,20 @@ use std::collections::BTreeMap;
 use std::str;
 
 use fantail_engine::position::Position;
+use fantail_engine::protocol::http1::BodyReader;
 use fantail_engine::protocol::sse::{Event, Parser};
 use hdrhistogram::Histogram;
 
 use super::members::Members;
-use super::plan::Plan;
-use crate::head;
+use super::plan::{Plan, Server};
+use crate::head::{self, Head};
 use crate::ledger::{Faults, Law, Ledger, Rules};
 
 /// Bytes of one event that are waited for: a document of the server's largest size, escaped at its worst.
 const EVENT_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Why a follower that had done nothing wrong is without a stream.
+pub(crate) const ENDED: &str = "the server ended a stream";
 
 /// Where a follower is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,15 +52,22 @@ pub(crate) struct Connection {
     pub(crate) ledger: Ledger,
     /// The beginning of the response's head.
     head: Vec<u8>,
+    /// What takes the stream out of its chunks, if it comes in chunks. Elsewhere, since Fantail's doesn't.
+    body: Option<Box<BodyReader>>,
     parser: Parser,
+    /// The last id of the connections before this one: nothing until the follower has left once.
+    last_event_id: Option<Box<str>>,
 }
 
 /// What a thread has found on all of its connections.
 pub(crate) struct Findings {
+    server: Server,
     rules: Rules,
     since_ns: Option<u64>,
     count: Option<u64>,
     members: Members,
+    /// What one receive held of a chunked body; kept for its capacity.
+    content: Vec<u8>,
     /// Microseconds from the intended publish time to the receive.
     pub(crate) latency: Histogram<u64>,
     /// Whether latencies are recorded: not while stalled and returned readers catch up.
@@ -82,10 +93,12 @@ impl Findings {
     /// `since_ns` all do.
     pub(crate) fn new(plan: &Plan, since_ns: Option<u64>) -> Findings {
         Findings {
+            server: plan.server,
             rules: plan.rules,
             since_ns,
             count: plan.count,
             members: Members::new(),
+            content: Vec::new(),
             latency: latencies(),
             timing: true,
             frames: 0,
@@ -131,15 +144,21 @@ impl Connection {
             stalls,
             ledger: Ledger::new(first_counter),
             head: Vec::new(),
+            body: None,
             parser: Parser::new(EVENT_BYTES_MAX),
+            last_event_id: None,
         }
     }
 
-    /// Begins (again) with a new socket.
-    pub(crate) fn dial(&mut self) {
+    /// Begins (again) with a new socket, and returns the id to resume with if there was one.
+    pub(crate) fn dial(&mut self) -> Option<&str> {
+        let parser = std::mem::replace(&mut self.parser, Parser::new(EVENT_BYTES_MAX));
+        if let Some(id) = parser.last_event_id() {
+            self.last_event_id = Some(String::from_utf8_lossy(id).into());
+        }
         self.phase = Phase::Dialling;
         self.head = Vec::new();
-        self.parser = Parser::new(EVENT_BYTES_MAX);
+        self.last_event_id.as_deref()
     }
 
     /// Takes in what was received at `now_ns` (since 1970).
@@ -149,13 +168,31 @@ impl Connection {
     pub(crate) fn receive(&mut self, bytes: &[u8], now_ns: u64, findings: &mut Findings) -> Result<(), String> {
         findings.bytes += bytes.len() as u64;
         if self.phase != Phase::Dialling {
-            return self.read(bytes, now_ns, findings);
+            return self.take(bytes, now_ns, findings);
         }
         self.head.extend_from_slice(bytes);
-        let Some(length) = head::length(&self.head)? else { return Ok(()) };
+        let Some(Head { length, body }) = head::read(&self.head)? else { return Ok(()) };
         let head = std::mem::take(&mut self.head);
-        self.phase = Phase::Opening;
-        self.read(&head[length..], now_ns, findings)
+        self.body = body.reader().map(Box::new);
+        self.phase = match findings.server {
+            Server::Fantail => Phase::Opening,
+            Server::Foreign => Phase::Following,
+        };
+        self.take(&head[length..], now_ns, findings)
+    }
+
+    /// Takes bytes of the body, in chunks or plain.
+    fn take(&mut self, bytes: &[u8], now_ns: u64, findings: &mut Findings) -> Result<(), String> {
+        let Some(body) = &mut self.body else { return self.read(bytes, now_ns, findings) };
+        let mut content = std::mem::take(&mut findings.content);
+        content.clear();
+        let fed = body.feed(bytes, &mut content);
+        let read = self.read(&content, now_ns, findings);
+        findings.content = content;
+        match read.and(fed.map_err(|error| error.to_string()))?.done {
+            true => Err(ENDED.to_owned()),
+            false => Ok(()),
+        }
     }
 
     fn read(&mut self, bytes: &[u8], now_ns: u64, findings: &mut Findings) -> Result<(), String> {
@@ -181,6 +218,11 @@ struct Account<'a> {
 impl Account<'_> {
     fn enter(&mut self, event: Event<'_>, now_ns: u64, findings: &mut Findings) -> Result<(), String> {
         let rules = findings.rules;
+        if findings.server == Server::Foreign {
+            // Names and ids mean nothing that is known here.
+            self.frame(event.data, None, now_ns, findings);
+            return Ok(());
+        }
         let position = match event.id {
             Some(id) if rules.positions != Law::None => Some(position(id)?),
             _ => None,
@@ -258,8 +300,12 @@ mod tests {
     }
 
     fn follow(parts: &[&str]) -> (Result<(), String>, Connection, Findings) {
+        follow_as("http://127.0.0.1:1/m --publish 1", parts)
+    }
+
+    fn follow_as(typed: &str, parts: &[&str]) -> (Result<(), String>, Connection, Findings) {
         let mut connection = Connection::new(Some(1), false);
-        let plan = plan::typed("http://127.0.0.1:1/m --publish 1").expect("a plan");
+        let plan = plan::typed(typed).expect("a plan");
         let mut findings = Findings::new(&plan, Some(5000));
         connection.dial();
         let result = parts.iter().try_for_each(|part| connection.receive(part.as_bytes(), 2_005_000, &mut findings));
@@ -275,6 +321,39 @@ mod tests {
             assert_eq!(connection.ledger.close(3, RULES), Faults::default(), "cut at {cut}");
             assert_eq!((findings.latency.len(), findings.latency.max()), (3, 2_000), "cut at {cut}");
         }
+    }
+
+    #[test]
+    fn chunks_cut_anywhere_change_nothing() {
+        let head = HEAD.replace("\r\n\r\n", "\r\nTransfer-Encoding: chunked\r\n\r\n");
+        let chunk = |text: &str| format!("{:x}\r\n{text}\r\n", text.len());
+        let (one, two) = (stream(&[1, 2]), frame(3));
+        // A chunk needn't end where a frame does.
+        let whole = head + &chunk(&one[..90]) + &chunk(&one[90..]) + &chunk(&two);
+        for cut in 0..=whole.len() {
+            let (result, connection, findings) = follow(&[&whole[..cut], &whole[cut..]]);
+            assert_eq!((result, connection.phase, findings.frames), (Ok(()), Phase::Following, 3), "cut at {cut}");
+            assert_eq!(connection.ledger.close(3, RULES), Faults::default(), "cut at {cut}");
+        }
+        let ended = whole.clone() + "0\r\n\r\n";
+        assert_eq!(follow(&[&ended]).0, Err(ENDED.to_owned()));
+        let (result, _, findings) = follow(&[&whole, "x\r\n"]);
+        assert_eq!((result.is_err(), findings.frames), (true, 3), "no chunk");
+    }
+
+    #[test]
+    fn of_a_foreign_server_the_counter_alone_is_believed() {
+        const FOREIGN: &str = "http://127.0.0.1:1/m --foreign --publish 1";
+        let (result, mut connection, _) = follow_as(FOREIGN, &[HEAD]);
+        assert_eq!((result, connection.phase), (Ok(()), Phase::Following));
+        assert_eq!(connection.dial(), None);
+        let frame = |id: &str, counter: u64| format!("event: any\nid: {id}\ndata: {{\"n\":{counter},\"t\":5000}}\n\n");
+        let parts = [HEAD, ": hi\n\n", &frame("urn:1,7:0", 1), "event: position\ndata: no JSON\n\n", &frame("0", 2)];
+        let (result, mut connection, findings) = follow_as(FOREIGN, &parts);
+        assert_eq!((result, findings.frames, findings.latency.len()), (Ok(()), 2, 2));
+        assert_eq!(connection.dial(), Some("0"));
+        assert_eq!(connection.dial(), Some("0"), "a connection without an id doesn't take it away");
+        assert_eq!(connection.ledger.close(3, findings.rules).lost, 1);
     }
 
     #[test]

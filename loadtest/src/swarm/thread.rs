@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::connection::{Connection, Findings, Phase};
+use super::connection::{Connection, ENDED, Findings, Phase};
 use super::plan::Plan;
 use super::progress::{Progress, Stage};
 use super::ring::{Completion, Kind, Ring};
@@ -99,12 +99,10 @@ impl Thread {
             if connection.phase != Phase::Idle {
                 continue;
             }
-            connection.dial();
             connection.armed = true;
             self.dialling += 1;
             let number = self.first + slot;
-            let last = connection.ledger.last().filter(|_| self.stage == Stage::Return).map(|last| last.to_string());
-            let last = last.as_deref().or(self.plan.last_event_id.as_deref());
+            let last = connection.dial().or(self.plan.last_event_id.as_deref());
             let request = self.plan.target.subscription(&self.plan.topics[self.plan.topic(number)], last);
             self.ring.dial(slot as u32, number, request)?;
         }
@@ -150,7 +148,7 @@ impl Thread {
         }
         if completion.result == 0 && !completion.more {
             broken = Some(match before {
-                Phase::Following | Phase::Stalled => "the server ended a stream".to_owned(),
+                Phase::Following | Phase::Stalled => ENDED.to_owned(),
                 _ => "the server ended a response before its first block".to_owned(),
             });
         } else if completion.result < 0 && !matches!(-completion.result, libc::ECANCELED | libc::ENOBUFS) {
