@@ -7,6 +7,7 @@ pub mod cli;
 pub(crate) mod conversation;
 pub mod core;
 mod limits;
+mod memory;
 pub mod ring;
 pub mod server;
 pub mod storage;

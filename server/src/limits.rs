@@ -49,11 +49,18 @@ pub(crate) const SILENCE_SECONDS: u32 = 20;
 /// Signs of life after which a filtered follower gets its position instead: five minutes.
 pub(crate) const QUIET_MAX: u8 = 15;
 
-/// Entries that the fan-out sends before it lets the conversations of its core run: some 3 ms.
-pub(crate) const QUANTUM_ENTRIES: usize = 1024;
+/// How long the fan-out goes on before it lets the conversations of its core run. A request waits so long, and a
+/// little for each of its steps.
+pub(crate) const FAN_OUT_TIME: Duration = Duration::from_millis(1);
 
-/// Bytes that it sends before: some 2 ms.
-pub(crate) const QUANTUM_BYTES: u64 = 4 * 1024 * 1024;
+/// Times that the runtime's ring is entered before: a request that is there is accepted, read and answered.
+pub(crate) const BREATH_STEPS: usize = 3;
+
+/// Entries that it sends before it looks at the time: some 0.5 ms.
+pub(crate) const QUANTUM_ENTRIES: usize = 128;
+
+/// Bytes that it sends before: some 0.5 ms.
+pub(crate) const QUANTUM_BYTES: u64 = 1024 * 1024;
 
 /// Percent of a quantum that live seats leave to those behind, when there are any.
 pub(crate) const BEHIND_PERCENT: usize = 25;

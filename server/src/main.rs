@@ -2,10 +2,6 @@
 
 use std::process::ExitCode;
 
-/// Small blocks, from many threads, that live for very different times.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     fantail::cli::run()
 }

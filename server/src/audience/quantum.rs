@@ -1,9 +1,11 @@
-//! A quantum: what the audience sends before it lets the conversations of its core run.
+//! A quantum: what the audience sends with one enter of its rings. It takes quanta until its time is over, and then lets
+//! the conversations of its core run.
 //!
 //! Live seats come first, and leave a share to those behind, so that neither starves the other. Looking costs as well as
 //! sending, so that a pass over a million seats that need nothing yields, too.
 
 use std::io;
+use std::time::{Duration, Instant};
 
 use super::Audience;
 use super::seat::{Kind, SeatId, State};
@@ -49,8 +51,19 @@ impl Budget {
 }
 
 impl Audience {
-    /// One quantum: completions, then sends. Returns whether there is more to do at once.
-    pub fn turn(&mut self) -> bool {
+    /// Quanta until `time` is over or nothing is left to do; one at least. Returns whether there is more to do at once.
+    pub fn turn(&mut self, time: Duration) -> bool {
+        let begun = Instant::now();
+        loop {
+            let has_more = self.quantum();
+            if !has_more || begun.elapsed() >= time {
+                return has_more;
+            }
+        }
+    }
+
+    /// Completions, then sends. Returns whether there is more to do at once.
+    fn quantum(&mut self) -> bool {
         self.enter();
         // Private bytes must not share an enter with bytes of the log for the same seat: they are not sent again if the
         // socket takes only some of them.

@@ -324,7 +324,7 @@ impl Hall {
         if !self.is_due && read != 8 {
             return false;
         }
-        self.is_due = self.audience.turn();
+        self.is_due = self.audience.turn(Duration::ZERO);
         true
     }
 

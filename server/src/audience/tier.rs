@@ -11,10 +11,11 @@ use io_uring::{opcode, squeue, types};
 use super::seat::{Kind, Seat, State, Tag};
 use crate::ring::Ring;
 
-/// Entries of the submission queue: one quantum of sends fits.
-const ENTRIES: u32 = 1024;
+/// Entries of the submission queue: one quantum of sends fits, and of polls as many. Each has 64 bytes, and there are many
+/// tiers.
+const ENTRIES: u32 = 256;
 /// Entries of the completion queue: polls of many departures at once spill into the kernel's own list.
-const COMPLETIONS: u32 = 4096;
+const COMPLETIONS: u32 = 1024;
 /// Bytes that one drain reads, of all that a listener may send unasked.
 pub(super) const DRAIN_BYTES: usize = 1024;
 
@@ -43,7 +44,9 @@ impl Tier {
     pub(super) fn open(slots: u32, eventfd: RawFd) -> io::Result<Tier> {
         let ring = Ring::open(ENTRIES, COMPLETIONS, eventfd)?;
         ring.submitter().register_files_sparse(slots)?;
-        Ok(Tier { ring, seats: Vec::new(), free: Vec::new(), slots, scratch: Box::new([0; DRAIN_BYTES]) })
+        // What isn't touched takes no memory; growing would copy.
+        let seats = Vec::with_capacity(slots as usize);
+        Ok(Tier { ring, seats, free: Vec::new(), slots, scratch: Box::new([0; DRAIN_BYTES]) })
     }
 
     pub(super) fn seat(&mut self, slot: u32) -> &mut Seat {

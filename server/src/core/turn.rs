@@ -11,7 +11,8 @@ use monoio::net::UnixStream;
 
 use super::letter::Letter;
 use super::{Core, Stage, clock};
-use crate::limits::LETTERS_TIME;
+use crate::limits::{BREATH_STEPS, FAN_OUT_TIME, LETTERS_TIME};
+use crate::memory;
 
 impl Core {
     /// Runs the turn until the server ends; `open` counts the cores that still have conversations.
@@ -32,7 +33,7 @@ impl Core {
             if is_due || self.audience.borrow().is_due() {
                 breath.taken().await?;
             }
-            is_due |= self.audience.borrow_mut().turn();
+            is_due |= self.audience.borrow_mut().turn(FAN_OUT_TIME);
             if self.stage.get() == Stage::Closing && self.conversations.get() == 0 && !has_reported {
                 has_reported = true;
                 open.fetch_sub(1, Ordering::Release);
@@ -106,7 +107,8 @@ fn pollable(eventfd: RawFd) -> io::Result<UnixStream> {
 /// Lets the runtime submit and reap what its tasks have under way, and run them.
 ///
 /// Yielding isn't enough: the runtime may come back to the turn before it has submitted anything. So this awaits an operation
-/// of its own, which is always ready, and comes back behind everything that was asked of the kernel before it.
+/// of its own, which is always ready, and comes back behind everything that was asked of the kernel before it; as often as a
+/// request that is there has steps: accept, read, write.
 struct Breath {
     ready: UnixStream,
 }
@@ -124,7 +126,10 @@ impl Breath {
     }
 
     async fn taken(&self) -> io::Result<()> {
-        self.ready.readable(false).await
+        for _ in 0..BREATH_STEPS {
+            self.ready.readable(false).await?;
+        }
+        Ok(())
     }
 }
 
@@ -141,12 +146,13 @@ async fn listen_for_letters(core: Rc<Core>, doorbell: UnixStream) {
     }
 }
 
-/// Once a second: the audience's clock.
+/// Once a second: the audience's clock, and memory that a burst has left.
 async fn tick(core: Rc<Core>) {
     loop {
         // Each core ticks at its own moment.
         monoio::time::sleep(Duration::from_millis(995 + u64::from(clock::jitter(10)))).await;
         core.audience.borrow_mut().tick();
+        memory::give_back();
         core.nudge.ring();
     }
 }
