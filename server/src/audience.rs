@@ -34,6 +34,7 @@ use self::tier::{Completion, Tier};
 pub use self::view::{Found, View};
 use self::view::{ViewId, Watched};
 use crate::limits::UNASKED_BYTES_MAX;
+use crate::ring::Refused;
 use crate::storage::segment::Segment;
 use crate::storage::snapshot::Snapshot;
 
@@ -43,6 +44,8 @@ pub struct Start {
     pub cursor: u64,
     /// What it reads before.
     pub snapshot: Option<Reading>,
+    /// Bytes that it has sent unasked so far.
+    pub unasked: usize,
 }
 
 /// The parts of a checkpoint that a seat reads before the log.
@@ -53,11 +56,21 @@ pub struct Reading {
     pub parts: VecDeque<Range<u64>>,
 }
 
+/// When it is noticed that a listener has gone.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Disconnect {
+    /// At once: the kernel holds a poll for each seat, some 250 bytes.
+    Instant,
+    /// When the next frame can't be sent, or the next heartbeat looks.
+    Heartbeat,
+}
+
 /// See the module.
 pub struct Audience {
     tiers: Vec<Tier>,
     slots: u32,
     eventfd: RawFd,
+    disconnect: Disconnect,
     streams: FxHashMap<Arc<str>, ViewId>,
     watched: Slab<Watched>,
     followers: Slab<Followers>,
@@ -72,15 +85,16 @@ pub struct Audience {
 }
 
 impl Audience {
-    /// An audience whose tiers have `slots` places each and wake `eventfd`.
+    /// An audience whose tiers have `slots` places each and wake `eventfd`, and that notices departures as `disconnect` says.
     ///
     /// # Errors
     /// If the kernel refuses a ring: see [`crate::ring::Ring::open`].
-    pub fn new(slots: u32, eventfd: RawFd) -> io::Result<Audience> {
+    pub fn new(slots: u32, eventfd: RawFd, disconnect: Disconnect) -> Result<Audience, Refused> {
         Ok(Audience {
             tiers: vec![Tier::open(slots, eventfd)?],
             slots,
             eventfd,
+            disconnect,
             streams: FxHashMap::default(),
             watched: Slab::new(),
             followers: Slab::new(),
@@ -231,7 +245,7 @@ impl Audience {
             Some(tier) => tier,
             None if self.tiers.len() == TIERS_MAX => return Err(io::ErrorKind::QuotaExceeded.into()),
             None => {
-                self.tiers.push(Tier::open(self.slots, self.eventfd)?);
+                self.tiers.push(Tier::open(self.slots, self.eventfd).map_err(io::Error::other)?);
                 tracing::debug!(tiers = self.tiers.len(), "the audience opened another tier");
                 self.tiers.len() - 1
             }
@@ -245,6 +259,7 @@ impl Audience {
         seat.sent = now;
         seat.state = State::Behind;
         seat.cursor = start.cursor;
+        seat.drained = start.unasked as u16;
         if let Some(mut reading) = start.snapshot {
             seat.in_snapshot = true;
             let part = reading.parts.pop_front().unwrap_or(0..0);
@@ -253,7 +268,7 @@ impl Audience {
             self.snapshots.insert(id, (reading, start.cursor));
         }
         let generation = seat.generation;
-        self.arm_readable(id);
+        self.expect_departure(id);
         self.behind.push_back((id, generation));
         self.seated += 1;
         Ok(())
@@ -353,8 +368,8 @@ impl Audience {
                 }
                 seat.drained = seat.drained.saturating_add(result.max(0) as u16);
                 match result {
-                    _ if result == -libc::EAGAIN => self.arm_readable(id),
-                    1.. if usize::from(seat.drained) <= UNASKED_BYTES_MAX => self.arm_readable(id),
+                    _ if result == -libc::EAGAIN => self.expect_departure(id),
+                    1.. if usize::from(seat.drained) <= UNASKED_BYTES_MAX => self.expect_departure(id),
                     _ => self.leave(id),
                 }
             }
@@ -383,7 +398,12 @@ impl Audience {
         }
     }
 
-    fn arm_readable(&mut self, id: SeatId) {
+    /// Notices when the seat's peer goes, or says what nobody asked for.
+    fn expect_departure(&mut self, id: SeatId) {
+        match self.disconnect {
+            Disconnect::Instant => {}
+            Disconnect::Heartbeat => return,
+        }
         let tier = &mut self.tiers[id.tier()];
         tier.seat(id.slot()).armed |= armed::READABLE;
         tier.poll(Kind::Readable, id.slot(), libc::POLLIN | libc::POLLRDHUP);

@@ -19,6 +19,7 @@ mod several;
 mod turn;
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::io;
 use std::os::fd::{OwnedFd, RawFd};
@@ -28,7 +29,6 @@ use std::task::{Poll, Waker};
 use std::time::SystemTime;
 
 use fantail_engine::position::Position;
-use rustc_hash::FxHashSet;
 use slab::Slab;
 
 pub use self::cores::{Cores, Settings};
@@ -38,6 +38,7 @@ use self::nudge::Nudge;
 use self::question::{Answer, Question};
 use self::several::Severals;
 use crate::audience::{Audience, Filter, Found, Start};
+use crate::ring::Refused;
 use crate::storage::clerk::Clerk;
 use crate::storage::disk::Disk;
 use crate::storage::recovery::Recovered;
@@ -66,8 +67,9 @@ pub(crate) struct Core {
     pub(crate) conversations: Cell<usize>,
     /// Those of them that follow several streams.
     several: RefCell<Severals>,
-    /// Sockets whose conversations rest between requests.
-    resting: RefCell<FxHashSet<RawFd>>,
+    /// Sockets whose conversations rest between requests, by how many began to before.
+    resting: RefCell<BTreeMap<u64, RawFd>>,
+    rests: Cell<u64>,
     listener: Cell<Option<RawFd>>,
     /// `Date`, and the second since 1970 that it tells.
     date: RefCell<(u64, Vec<u8>)>,
@@ -89,13 +91,13 @@ impl Core {
         number: usize,
         recovered: Vec<Recovered>,
         clerk: Clerk,
-    ) -> io::Result<Rc<Core>> {
+    ) -> Result<Rc<Core>, Refused> {
         let eventfd = cores.boxes[number].eventfd();
         let settings = &cores.settings;
         let disk = Disk::new(settings.durability, eventfd)?;
         let boxes = Arc::clone(&cores.boxes);
         let home = Home::new(number, settings.clone(), recovered, Arc::clone(&cores.totals), disk, clerk, boxes);
-        let audience = Audience::new(settings.tier_slots, eventfd)?;
+        let audience = Audience::new(settings.tier_slots, eventfd, settings.disconnect)?;
         let core = Core {
             number,
             home: RefCell::new(home),
@@ -106,6 +108,7 @@ impl Core {
             conversations: Cell::new(0),
             several: RefCell::default(),
             resting: RefCell::default(),
+            rests: Cell::new(0),
             listener: Cell::new(None),
             date: RefCell::default(),
             cores,
@@ -191,12 +194,17 @@ impl Core {
         self.audience.borrow().copy(stream, from, to, out)
     }
 
-    /// Notes whether the conversation on `socket` rests between requests.
-    pub(crate) fn rests(&self, socket: RawFd, is_resting: bool) {
-        match is_resting {
-            true => self.resting.borrow_mut().insert(socket),
-            false => self.resting.borrow_mut().remove(&socket),
-        };
+    /// Notes that the conversation on `socket` rests between requests, until [`Core::goes_on`] with what this returns.
+    pub(crate) fn rests(&self, socket: RawFd) -> u64 {
+        let rest = self.rests.get();
+        self.rests.set(rest + 1);
+        self.resting.borrow_mut().insert(rest, socket);
+        rest
+    }
+
+    /// See [`Core::rests`].
+    pub(crate) fn goes_on(&self, rest: u64) {
+        self.resting.borrow_mut().remove(&rest);
     }
 
     /// Notes the core's listener.
@@ -214,11 +222,9 @@ impl Core {
         self.conversations.get() + self.audience.borrow().seated() > self.settings().connections_max
     }
 
-    /// Ends one of the conversations that rest, to make room for another.
+    /// Ends the conversation that rests longest, to make room for another.
     pub(crate) fn dismiss_one_at_rest(&self) {
-        let mut resting = self.resting.borrow_mut();
-        if let Some(socket) = resting.iter().next().copied() {
-            resting.remove(&socket);
+        if let Some((_, socket)) = self.resting.borrow_mut().pop_first() {
             end_reading(socket);
         }
     }
@@ -227,7 +233,8 @@ impl Core {
     fn close(&self) {
         self.stage.set(Stage::Closing);
         self.several.borrow().nudges.values().flatten().for_each(|nudge| nudge.ring());
-        self.resting.borrow_mut().drain().chain(self.listener.take()).for_each(end_reading);
+        let resting = std::mem::take(&mut *self.resting.borrow_mut());
+        resting.into_values().chain(self.listener.take()).for_each(end_reading);
     }
 
     /// A conversation has ended.

@@ -43,6 +43,12 @@ pub(crate) const TURNED_AWAY_MAX: usize = 64;
 /// How long accepting pauses when no descriptor is left, or nobody can be told more.
 pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// Conversations at rest that are ended before another such pause, so that some descriptors are there after it.
+pub(crate) const DISMISSED_AT_ONCE: usize = 16;
+
+/// How long accepting must have gone well before it is said that it does: trouble that comes and goes is one trouble.
+pub(crate) const TROUBLE_TIME: Duration = Duration::from_secs(1);
+
 /// Seconds of silence after which a follower gets a sign of life: below the 30 s of impatient proxies.
 pub(crate) const SILENCE_SECONDS: u32 = 20;
 

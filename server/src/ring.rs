@@ -6,7 +6,41 @@
 use std::io;
 use std::os::fd::RawFd;
 
-use io_uring::{IoUring, Submitter, cqueue, squeue};
+use io_uring::{IoUring, Submitter, cqueue, opcode, squeue};
+
+/// The kernel refuses a ring.
+#[derive(Debug, thiserror::Error)]
+#[error("the kernel refuses {operation} ({error}): {}", remedy(error))]
+pub struct Refused {
+    operation: &'static str,
+    error: io::Error,
+}
+
+impl Refused {
+    /// `operation` is a system call.
+    pub fn new(operation: &'static str) -> impl Fn(io::Error) -> Refused {
+        move |error| Refused { operation, error }
+    }
+}
+
+/// What to do about a refusal.
+fn remedy(error: &io::Error) -> &'static str {
+    match error.raw_os_error() {
+        Some(libc::EPERM | libc::EACCES) => {
+            "the seccomp profile of the container must allow io_uring_setup, io_uring_enter and io_uring_register, and the \
+             sysctl kernel.io_uring_disabled must be 0"
+        }
+        Some(libc::ENOSYS) => {
+            "the kernel was built without io_uring, or a seccomp profile hides it: it must allow io_uring_setup, \
+             io_uring_enter and io_uring_register; Linux 6.1 is the oldest that serves"
+        }
+        Some(libc::ENOMEM) => {
+            "the limit of locked memory (memlock: `ulimit -l`, LimitMEMLOCK=) is too small, or the host has no memory left"
+        }
+        Some(libc::EMFILE | libc::ENFILE) => "the limit of descriptors (`ulimit -Hn`, LimitNOFILE=) is too small",
+        _ => "Linux 6.1 is the oldest that serves",
+    }
+}
 
 /// A ring with one owner.
 pub struct Ring {
@@ -17,19 +51,24 @@ pub struct Ring {
 }
 
 impl Ring {
-    /// Opens a ring of `entries`, whose completions wake `eventfd`.
+    /// Opens a ring of `entries`, whose completions wake `eventfd`, and sees that it works.
     ///
     /// # Errors
     /// What the kernel says: ENOSYS or EPERM without io_uring, ENOMEM under a small memlock, EINVAL before Linux 6.1.
-    pub fn open(entries: u32, completions: u32, eventfd: RawFd) -> io::Result<Ring> {
-        let ring = IoUring::builder()
+    pub fn open(entries: u32, completions: u32, eventfd: RawFd) -> Result<Ring, Refused> {
+        let mut ring = IoUring::builder()
             .setup_single_issuer()
             .setup_defer_taskrun()
             .setup_taskrun_flag()
             .setup_submit_all()
             .setup_cqsize(completions)
-            .build(entries)?;
-        ring.submitter().register_eventfd(eventfd)?;
+            .build(entries)
+            .map_err(Refused::new("io_uring_setup"))?;
+        // SAFETY: it points to nothing.
+        unsafe { ring.submission().push(&opcode::Nop::new().build()) }.expect("a new queue is empty");
+        ring.submit_and_wait(1).map_err(Refused::new("io_uring_enter"))?;
+        ring.completion().for_each(drop);
+        ring.submitter().register_eventfd(eventfd).map_err(Refused::new("io_uring_register"))?;
         Ok(Ring { ring, entries, pushed: 0 })
     }
 

@@ -15,12 +15,20 @@ use monoio::{IoUringDriver, RuntimeBuilder};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use crate::audience::Disconnect;
 use crate::conversation::accept;
 use crate::core::{Core, Cores, Settings};
 use crate::limits::{RELEASE_TIME, STOP_TIME};
+use crate::ring::Refused;
 use crate::storage::clerk::Clerk;
 use crate::storage::folder::DataFolder;
 use crate::storage::recovery::{self, Recovered};
+
+/// Descriptors that a server needs besides those of its cores: standard streams, folders, signals, some files of streams.
+const DESCRIPTORS_MIN: u64 = 32;
+
+/// Descriptors that a core needs: its rings, eventfds and listener, and a few conversations.
+const DESCRIPTORS_OF_A_CORE: u64 = 16;
 
 /// Slots that user data can name.
 const TIER_SLOTS_MAX: u64 = 1 << 20;
@@ -42,17 +50,11 @@ pub struct Options {
     pub segment_bytes: u64,
     /// Bytes of log between checkpoints, at least.
     pub checkpoint_bytes: u64,
+    /// When it is noticed that a follower has gone.
+    pub disconnect: Disconnect,
     /// Connections, those that only listen included.
     pub connections_max: usize,
 }
-
-/// The kernel refuses a ring.
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "the kernel refuses io_uring ({0}): Linux 6.1 is the oldest that serves; a container's seccomp profile must allow \
-     io_uring_setup, io_uring_enter and io_uring_register, and kernel.io_uring_disabled must be 0"
-)]
-pub struct RingRefused(io::Error);
 
 /// A server that runs.
 pub struct Server {
@@ -77,6 +79,11 @@ pub fn start(options: &Options) -> anyhow::Result<Server> {
     let descriptors = raise_descriptor_limit().context("the limit of descriptors can't be read")?;
     let cpus = usable_cpus().context("the CPUs of this process can't be read")?;
     let count = options.cores.unwrap_or(cpus.len());
+    let needed = DESCRIPTORS_MIN + count as u64 * DESCRIPTORS_OF_A_CORE;
+    anyhow::ensure!(
+        descriptors >= needed,
+        "the limit of descriptors (ulimit -Hn) is {descriptors}; {needed} are needed"
+    );
     let recovered = recovery::recover(folder.path(), options.durability)?;
 
     let settings = Settings {
@@ -85,6 +92,7 @@ pub fn start(options: &Options) -> anyhow::Result<Server> {
         segment_bytes: options.segment_bytes,
         checkpoint_bytes: options.checkpoint_bytes,
         documents_bytes: options.documents_bytes,
+        disconnect: options.disconnect,
         tier_slots: descriptors.min(TIER_SLOTS_MAX) as u32,
         conversations_max: conversations_max(descriptors as usize, count),
         connections_max: options.connections_max.div_ceil(count),
@@ -179,10 +187,10 @@ fn run_core(
     if let Err(error) = pin(cpu) {
         tracing::warn!(cpu, %error, "core {number} isn't pinned");
     }
-    let begun =
-        RuntimeBuilder::<IoUringDriver>::new().enable_timer().build().map_err(RingRefused).and_then(|runtime| {
-            Core::new(cores, number, streams, clerk).map(|core| (runtime, core)).map_err(RingRefused)
-        });
+    let runtime = RuntimeBuilder::<IoUringDriver>::new().enable_timer().build();
+    let begun = runtime
+        .map_err(Refused::new("io_uring_setup"))
+        .and_then(|runtime| Core::new(cores, number, streams, clerk).map(|core| (runtime, core)));
     let (mut runtime, core) = match begun {
         Ok(begun) => begun,
         Err(refused) => {

@@ -1,14 +1,14 @@
 //! Signs of life on quiet connections, staggered over the seats so that there is never a burst.
 //!
 //! Each second looks at one fifth of the slots. A live seat there that was sent nothing for twenty seconds gets a
-//! comment; a filtered one that was quiet for five minutes gets its position instead, so that its cursor doesn't age out.
+//! comment, and where departures aren't noticed at once, its socket is looked at; a filtered one that was quiet for five minutes gets its position instead, so that its cursor doesn't age out.
 
 use fantail_engine::protocol::sse;
 
-use super::Audience;
 use super::followers::Filter;
 use super::quantum::{Budget, LOOK_BYTES};
 use super::seat::{Kind, SeatId, State};
+use super::{Audience, Disconnect};
 use crate::limits::{QUIET_MAX, SILENCE_SECONDS};
 
 /// Seconds after which a slot is looked at again: silence lasts so much longer than it should at most.
@@ -72,6 +72,10 @@ impl Audience {
         seat.quiet = (seat.quiet + 1) % QUIET_MAX;
         let is_aging = seat.quiet == 0 && followers.filter != Filter::Whole;
         budget.spend(0);
+        match self.disconnect {
+            Disconnect::Instant => {}
+            Disconnect::Heartbeat => self.tiers[id.tier()].drain(id.slot()),
+        }
         if !is_aging {
             return self.tiers[id.tier()].send(Kind::Private, id.slot(), sse::HEARTBEAT);
         }

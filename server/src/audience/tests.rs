@@ -254,7 +254,7 @@ impl Hall {
         // SAFETY: the descriptor is new and ours.
         let eventfd = unsafe { OwnedFd::from_raw_fd(eventfd) };
         Hall {
-            audience: Audience::new(slots, eventfd.as_raw_fd()).expect("a ring"),
+            audience: Audience::new(slots, eventfd.as_raw_fd(), Disconnect::Instant).expect("a ring"),
             eventfd,
             log: Log::new(folder.path()),
             news: VecDeque::new(),
@@ -287,7 +287,7 @@ impl Hall {
     }
 
     fn seat(&mut self, filter: Filter, cursor: u64) -> Client {
-        self.seat_with(filter, Start { cursor, snapshot: None }, None)
+        self.seat_with(filter, Start { cursor, snapshot: None, unasked: 0 }, None)
     }
 
     fn commit(&mut self, events: &[(&str, usize)]) {

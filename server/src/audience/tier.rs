@@ -9,7 +9,7 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use io_uring::{opcode, squeue, types};
 
 use super::seat::{Kind, Seat, State, Tag};
-use crate::ring::Ring;
+use crate::ring::{Refused, Ring};
 
 /// Entries of the submission queue: one quantum of sends fits, and of polls as many. Each has 64 bytes, and there are many
 /// tiers.
@@ -41,9 +41,9 @@ impl Tier {
     ///
     /// # Errors
     /// As [`Ring::open`].
-    pub(super) fn open(slots: u32, eventfd: RawFd) -> io::Result<Tier> {
+    pub(super) fn open(slots: u32, eventfd: RawFd) -> Result<Tier, Refused> {
         let ring = Ring::open(ENTRIES, COMPLETIONS, eventfd)?;
-        ring.submitter().register_files_sparse(slots)?;
+        ring.submitter().register_files_sparse(slots).map_err(Refused::new("io_uring_register"))?;
         // What isn't touched takes no memory; growing would copy.
         let seats = Vec::with_capacity(slots as usize);
         Ok(Tier { ring, seats, free: Vec::new(), slots, scratch: Box::new([0; DRAIN_BYTES]) })

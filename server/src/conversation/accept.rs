@@ -4,13 +4,14 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::rc::Rc;
+use std::time::Instant;
 
 use monoio::net::TcpListener;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::{Welcome, converse};
 use crate::core::{Core, Stage};
-use crate::limits::{ACCEPT_PAUSE, STALL_TIME_MAX, TURNED_AWAY_MAX, UNSENT_BYTES};
+use crate::limits::{ACCEPT_PAUSE, DISMISSED_AT_ONCE, STALL_TIME_MAX, TROUBLE_TIME, TURNED_AWAY_MAX, UNSENT_BYTES};
 
 /// A listener that shares its address with those of the other cores.
 ///
@@ -57,7 +58,7 @@ fn set_unsent_bytes(socket: &Socket) -> io::Result<()> {
 /// Begins a conversation with everybody who comes, until the core closes.
 pub(crate) async fn accept(core: Rc<Core>, listener: TcpListener) {
     core.accepts(listener.as_raw_fd());
-    let mut is_paused = false;
+    let (mut failed, mut failed_at, mut is_paused) = (0u64, Instant::now(), false);
     while core.stage.get() == Stage::Open {
         if core.has_too_many_conversations() {
             core.dismiss_one_at_rest();
@@ -69,6 +70,10 @@ pub(crate) async fn accept(core: Rc<Core>, listener: TcpListener) {
         match listener.accept().await {
             Ok((socket, _)) => {
                 is_paused = false;
+                if failed > 0 && failed_at.elapsed() > TROUBLE_TIME {
+                    tracing::info!(failed, "connections can be accepted again");
+                    failed = 0;
+                }
                 let is_crowded = core.has_too_many_conversations();
                 core.conversations.set(core.conversations.get() + 1);
                 let is_full = is_crowded || core.has_too_many_connections();
@@ -78,9 +83,15 @@ pub(crate) async fn accept(core: Rc<Core>, listener: TcpListener) {
             // The listener was shut down.
             Err(error) if error.raw_os_error() == Some(libc::EINVAL) => break,
             Err(error) => {
-                if !std::mem::replace(&mut is_paused, true) {
-                    tracing::warn!(%error, "no connection can be accepted; trying again");
+                if failed == 0 {
+                    tracing::warn!(%error, "no connection can be accepted; those at rest must go");
                 }
+                (failed, failed_at) = (failed + 1, Instant::now());
+                // Not before the second time: whoever was accepted just now may have a request on the way.
+                if is_paused {
+                    (0..DISMISSED_AT_ONCE).for_each(|_| core.dismiss_one_at_rest());
+                }
+                is_paused = true;
                 monoio::time::sleep(ACCEPT_PAUSE).await;
             }
         }

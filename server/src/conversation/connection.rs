@@ -81,9 +81,9 @@ impl Connection {
             if !is_begun && core.stage.get() != Stage::Open {
                 return Err(End::Gone);
             }
-            core.rests(self.socket.as_raw_fd(), !is_begun);
+            let rest = (!is_begun).then(|| core.rests(self.socket.as_raw_fd()));
             let read = self.read().await;
-            core.rests(self.socket.as_raw_fd(), false);
+            rest.inspect(|rest| core.goes_on(*rest));
             match read {
                 Ok(0) => return Err(End::Gone),
                 Ok(_) if !is_begun => {
@@ -159,10 +159,15 @@ impl Connection {
             self.deadline = Instant::now() + LINGER_TIME;
             match self.read().await {
                 Err(error) if error.kind() == io::ErrorKind::TimedOut => {}
-                Ok(1..) if self.input.len() - self.used <= UNASKED_BYTES_MAX => {}
+                Ok(1..) if self.unread() <= UNASKED_BYTES_MAX => {}
                 Ok(_) | Err(_) => return Err(End::Gone),
             }
         }
+    }
+
+    /// Bytes that were read and not used.
+    pub(super) fn unread(&self) -> usize {
+        self.input.len() - self.used
     }
 
     /// From now on the peer is a follower, that may stall for long.

@@ -17,6 +17,7 @@ use crate::audience::{Reading, Start};
 use crate::core::following::{Following, Shared, Value};
 use crate::core::question::{Answer, From, Question, Refused};
 use crate::core::{Core, Stage, clock};
+use crate::limits::UNASKED_BYTES_MAX;
 
 /// Where several topics are followed on one connection.
 pub(super) const SEVERAL: &str = "/-/events";
@@ -52,9 +53,10 @@ pub(super) async fn follow(
         }
         Answer::Follow(following) => {
             let filter = following.filter.clone();
-            let start = open(*following, &mut out);
+            let unasked = connection.unread();
+            let start = open(*following, unasked, &mut out);
             connection.write(out).await?;
-            if core.stage.get() == Stage::Ending {
+            if core.stage.get() == Stage::Ending || unasked > UNASKED_BYTES_MAX {
                 connection.close().await;
                 return Ok((Next::Over, connection));
             }
@@ -70,7 +72,7 @@ pub(super) async fn follow(
 }
 
 /// Appends the first block, and says where the seat begins to read.
-fn open(following: Following, out: &mut Vec<u8>) -> Start {
+fn open(following: Following, unasked: usize, out: &mut Vec<u8>) -> Start {
     let Following { filter: _, cursor, position, reset, value } = following;
     sse::retry(out, clock::retry_ms());
     if let Some((reason, earliest)) = reset {
@@ -92,7 +94,7 @@ fn open(following: Following, out: &mut Vec<u8>) -> Start {
     if snapshot.is_none() {
         sse::position(out, position);
     }
-    Start { cursor, snapshot }
+    Start { cursor, snapshot, unasked }
 }
 
 /// Whether a follower that was refused may come back with the same request: a status other than 200 would stop it.

@@ -9,6 +9,7 @@ use fantail_engine::log::manifest::Durability;
 use fantail_engine::topic;
 
 use super::letter::{Letter, LetterBox};
+use crate::audience::Disconnect;
 use crate::storage::clerk::Done;
 
 /// What all cores are started with.
@@ -24,6 +25,8 @@ pub struct Settings {
     pub checkpoint_bytes: u64,
     /// Bytes that all documents may take.
     pub documents_bytes: usize,
+    /// When it is noticed that a follower has gone.
+    pub disconnect: Disconnect,
     /// Places in a tier of the audience.
     pub tier_slots: u32,
     /// Conversations per core.

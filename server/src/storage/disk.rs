@@ -18,7 +18,7 @@ use fantail_engine::stream::Sealed;
 use io_uring::{opcode, squeue, types};
 use slab::Slab;
 
-use crate::ring::Ring;
+use crate::ring::{Refused, Ring};
 
 /// Entries of the ring: a group needs at most five.
 const ENTRIES: u32 = 256;
@@ -76,7 +76,7 @@ impl Disk {
     ///
     /// # Errors
     /// As [`Ring::open`].
-    pub fn new(durability: Durability, eventfd: RawFd) -> io::Result<Disk> {
+    pub fn new(durability: Durability, eventfd: RawFd) -> Result<Disk, Refused> {
         Ok(Disk { ring: Ring::open(ENTRIES, 2 * ENTRIES, eventfd)?, jobs: Slab::new(), done: Vec::new(), durability })
     }
 

@@ -121,7 +121,7 @@ fn a_checkpoint_is_read_before_the_log() {
     let mut clients: Vec<Client> = Vec::new();
     for parts in &parts {
         let reading = Reading { snapshot: Arc::clone(&snapshot), parts: parts.clone().into() };
-        clients.push(hall.seat_with(Filter::Whole, Start { cursor, snapshot: Some(reading) }, Some(4096)));
+        clients.push(hall.seat_with(Filter::Whole, Start { cursor, snapshot: Some(reading), unasked: 0 }, Some(4096)));
     }
     hall.turn();
     hall.publish(&[("a/1", 10)]);

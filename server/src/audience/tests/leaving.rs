@@ -30,7 +30,7 @@ fn slots_are_reused_and_nothing_is_left_behind() {
         let filter = if round % 3 == 0 { Filter::Whole } else { filter(&["a", ["b", "c/1"][round % 2]]) };
         // Some read nothing, and are soon stalled.
         let buffer = (round % 5 == 0).then_some(2048);
-        clients.push(hall.seat_with(filter, Start { cursor: hall.log.end(), snapshot: None }, buffer));
+        clients.push(hall.seat_with(filter, Start { cursor: hall.log.end(), snapshot: None, unasked: 0 }, buffer));
         if round % 4 == 0 {
             hall.publish(&[("a/1", chance.below(12_000))]);
         }
@@ -73,7 +73,7 @@ fn each_way_to_go_is_noticed_without_a_send() {
 fn a_stalled_seat_that_goes_is_freed() {
     for way in 0..3 {
         let mut hall = Hall::new(8);
-        let client = hall.seat_with(Filter::Whole, Start { cursor: 0, snapshot: None }, Some(2048));
+        let client = hall.seat_with(Filter::Whole, Start { cursor: 0, snapshot: None, unasked: 0 }, Some(2048));
         hall.publish(&[("a/1", 1_000_000)]);
         hall.rest();
         assert_eq!(hall.audience.tiers[0].seats()[0].state, State::Stalled);
@@ -109,7 +109,7 @@ fn bytes_that_nobody_asked_for_are_drained_up_to_a_bound() {
 fn farewell_reaches_the_live_and_closes_all() {
     let mut hall = Hall::new(16);
     let mut live: Vec<Client> = (0..20).map(|_| hall.seat(Filter::Whole, 0)).collect();
-    let mut stalled = hall.seat_with(Filter::Whole, Start { cursor: 0, snapshot: None }, Some(2048));
+    let mut stalled = hall.seat_with(Filter::Whole, Start { cursor: 0, snapshot: None, unasked: 0 }, Some(2048));
     hall.publish(&[("a/1", 600_000)]);
     hall.serve(&mut live);
     hall.rest();
@@ -140,7 +140,7 @@ fn a_shutdown_never_hits_the_next_occupant() {
     const SEATS: u32 = 64;
     let mut hall = Hall::new(SEATS);
     for round in 0..20 {
-        let begin = |hall: &Hall| Start { cursor: hall.log.end(), snapshot: None };
+        let begin = |hall: &Hall| Start { cursor: hall.log.end(), snapshot: None, unasked: 0 };
         let stalled: Vec<Client> =
             (0..SEATS).map(|_| hall.seat_with(Filter::Whole, begin(&hall), Some(2048))).collect();
         hall.publish(&[("a/1", 30_000)]);
@@ -169,4 +169,35 @@ fn a_shutdown_never_hits_the_next_occupant() {
         drop(next);
         hall.empty();
     }
+}
+
+#[test]
+fn without_polls_each_way_to_go_is_noticed_by_a_heartbeat() {
+    let mut hall = Hall::new(16);
+    hall.audience.disconnect = Disconnect::Heartbeat;
+    let mut stays = hall.seat(Filter::Whole, 0);
+    // The last way sends a few bytes: they are thrown away, and what comes after them is noticed.
+    let clients: Vec<Client> = (0..8).map(|_| hall.seat(Filter::Whole, 0)).collect();
+    hall.rest();
+    assert!(hall.audience.tiers[0].seats().iter().all(|seat| seat.armed == 0), "the kernel holds nothing");
+    clients.into_iter().enumerate().for_each(|(way, client)| depart(client, way));
+    hall.rest();
+    assert_eq!(hall.audience.seated(), 9, "nobody looks yet");
+    for _ in 0..2 * 25 {
+        hall.audience.tick();
+        hall.is_due = true;
+        hall.rest();
+    }
+    hall.until("only one is left", |hall| hall.audience.seated() == 1);
+    hall.publish(&[("a/1", 10)]);
+    hall.until("who stays is served", |hall| {
+        stays.read();
+        stays.got.ends_with(&hall.log.bytes)
+    });
+    drop(stays);
+    hall.publish(&[("a/1", 10)]);
+    hall.rest();
+    hall.publish(&[("a/1", 10)]);
+    // A frame that can't be sent says so too.
+    hall.empty();
 }

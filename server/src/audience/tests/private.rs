@@ -65,10 +65,10 @@ fn a_filtered_seat_learns_its_position_after_fifteen_quiet_heartbeats() {
 #[test]
 fn nothing_comes_between_the_bytes_of_a_frame() {
     let mut hall = Hall::new(8);
-    let roomy = Start { cursor: 0, snapshot: None };
+    let roomy = Start { cursor: 0, snapshot: None, unasked: 0 };
     let mut clients = [
         hall.seat_with(Filter::Whole, roomy, Some(4 * 1024 * 1024)),
-        hall.seat_with(filter(&["a"]), Start { cursor: 0, snapshot: None }, Some(4096)),
+        hall.seat_with(filter(&["a"]), Start { cursor: 0, snapshot: None, unasked: 0 }, Some(4096)),
     ];
     hall.rest();
     hall.publish(&[("a/1", 3_000_000)]);

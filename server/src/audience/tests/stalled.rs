@@ -16,7 +16,7 @@ fn partial_sends_lose_and_repeat_no_byte() {
     let filters = [Filter::Whole, filter(&["a"]), filter(&["b/1"]), filter(&["a/1", "b"])];
     let mut clients: Vec<Client> = (0..24)
         .map(|number| {
-            let start = Start { cursor: 0, snapshot: None };
+            let start = Start { cursor: 0, snapshot: None, unasked: 0 };
             hall.seat_with(filters[number % filters.len()].clone(), start, Some(SMALL))
         })
         .collect();
@@ -50,8 +50,9 @@ fn partial_sends_lose_and_repeat_no_byte() {
 #[test]
 fn seats_that_stall_hold_up_nobody() {
     let mut hall = Hall::new(64);
-    let mut slow: Vec<Client> =
-        (0..8).map(|_| hall.seat_with(Filter::Whole, Start { cursor: 0, snapshot: None }, Some(SMALL))).collect();
+    let mut slow: Vec<Client> = (0..8)
+        .map(|_| hall.seat_with(Filter::Whole, Start { cursor: 0, snapshot: None, unasked: 0 }, Some(SMALL)))
+        .collect();
     let mut quick: Vec<Client> = (0..8).map(|_| hall.seat(Filter::Whole, 0)).collect();
     hall.rest();
     for _ in 0..200 {
