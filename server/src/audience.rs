@@ -15,6 +15,7 @@ mod seat;
 mod tests;
 mod tier;
 mod view;
+mod watched;
 
 use std::collections::VecDeque;
 use std::io;
@@ -31,8 +32,9 @@ pub use self::followers::Filter;
 use self::followers::Followers;
 use self::seat::{Kind, SeatId, State, TIERS_MAX, armed};
 use self::tier::{Completion, Tier};
+use self::view::ViewId;
 pub use self::view::{Found, View};
-use self::view::{ViewId, Watched};
+use self::watched::Watched;
 use crate::limits::UNASKED_BYTES_MAX;
 use crate::ring::Refused;
 use crate::storage::segment::Segment;
@@ -123,7 +125,7 @@ impl Audience {
     pub fn unwatch(&mut self, stream: &str) {
         let Some(view) = self.streams.remove(stream) else { return };
         let watched = &self.watched[view.0 as usize];
-        let has_followers = watched.whole.is_some() || !watched.paths.is_empty();
+        let has_followers = !watched.is_empty();
         for index in (0..self.tiers.len()).filter(|_| has_followers) {
             for slot in self.taken_slots(index) {
                 let seat = self.tiers[index].seat(slot);
@@ -133,7 +135,7 @@ impl Audience {
             }
         }
         let watched = self.watched.remove(view.0 as usize);
-        debug_assert!(watched.whole.is_none() && watched.paths.is_empty(), "without events, no followers are hot");
+        debug_assert!(watched.is_empty(), "without events, no followers are hot");
     }
 
     /// The slots of a tier whose seats aren't on their way out.
@@ -174,7 +176,7 @@ impl Audience {
             followers.target = to;
             heat(&mut self.hot, whole, followers);
         }
-        if watched.paths.is_empty() {
+        if !watched.is_filtered() {
             return;
         }
         let mut overflown = Vec::new();
@@ -194,7 +196,7 @@ impl Audience {
                 }
             }
             // This core slept through more than the tail holds: its seats read the segments.
-            None => overflown.extend(watched.paths.values().flatten()),
+            None => overflown.extend(watched.filtered()),
         }
         for followers in overflown {
             self.demote(followers);
@@ -276,25 +278,11 @@ impl Audience {
 
     fn join(&mut self, view: ViewId, filter: Filter) -> u32 {
         let watched = &mut self.watched[view.0 as usize];
-        let known = match &filter {
-            Filter::Whole => watched.whole,
-            Filter::Paths(paths) => {
-                // Many combine a topic that all follow with one of their own: the rarest path has the shortest list.
-                let lists = paths.iter().map(|path| watched.paths.get(path).map_or(&[][..], Vec::as_slice));
-                let rarest = lists.min_by_key(|ids| ids.len()).unwrap_or_default();
-                rarest.iter().copied().find(|id| self.followers[*id as usize].filter == filter)
-            }
-        };
+        let known = watched.find(&filter, |id| self.followers[id as usize].filter == filter);
         let id = known.unwrap_or_else(|| {
-            let id = self.followers.insert(Followers::new(view, filter.clone(), watched.view.published)) as u32;
-            match &filter {
-                Filter::Whole => watched.whole = Some(id),
-                Filter::Paths(paths) => {
-                    for path in paths {
-                        watched.paths.entry(*path).or_default().push(id);
-                    }
-                }
-            }
+            let id = self.followers.vacant_key() as u32;
+            watched.insert(&filter, id);
+            self.followers.insert(Followers::new(view, filter, watched.view.published));
             id
         });
         self.followers[id as usize].members += 1;
@@ -312,22 +300,7 @@ impl Audience {
         if followers.members > 0 || followers.is_hot {
             return;
         }
-        let watched = &mut self.watched[followers.view.0 as usize];
-        match &followers.filter {
-            Filter::Whole => watched.whole = None,
-            Filter::Paths(paths) => {
-                for path in paths {
-                    if let Some(ids) = watched.paths.get_mut(path) {
-                        if let Some(index) = ids.iter().position(|other| *other == id) {
-                            ids.swap_remove(index);
-                        }
-                        if ids.is_empty() {
-                            watched.paths.remove(path);
-                        }
-                    }
-                }
-            }
-        }
+        self.watched[followers.view.0 as usize].remove(&followers.filter, id);
         self.followers.remove(id as usize);
     }
 

@@ -3,8 +3,6 @@
 //! Invariant: every live seat has been sent all of the topic before `base`, and `chain` holds the rest up to `target` in
 //! order. A topic of the whole stream has no chain: there, everything in `base..target` is the topic's.
 
-use std::collections::VecDeque;
-
 use fantail_engine::topic::Topic;
 
 use super::seat::SeatId;
@@ -16,6 +14,8 @@ use crate::limits::CHAIN_EXTENTS_MAX;
 pub enum Filter {
     /// Everything.
     Whole,
+    /// Events of this collection or document, by hash.
+    Path(u64),
     /// Events of any of these collections and documents, by hash; sorted.
     Paths(Box<[u64]>),
 }
@@ -33,7 +33,10 @@ impl Filter {
         }
         paths.sort_unstable();
         paths.dedup();
-        Filter::Paths(paths.into())
+        match paths[..] {
+            [path] => Filter::Path(path),
+            _ => Filter::Paths(paths.into()),
+        }
     }
 
     /// Whether an event with these two hashes passes.
@@ -41,6 +44,7 @@ impl Filter {
     pub fn passes(&self, collection: u64, document: u64) -> bool {
         match self {
             Filter::Whole => true,
+            Filter::Path(path) => *path == collection || *path == document,
             Filter::Paths(paths) => paths.iter().any(|path| *path == collection || *path == document),
         }
     }
@@ -52,13 +56,13 @@ pub(super) struct Followers {
     /// All seats, live or not.
     pub(super) members: u32,
     pub(super) live: Vec<SeatId>,
-    chain: VecDeque<(u64, u32)>,
+    chain: Vec<(u64, u32)>,
     pub(super) base: u64,
     pub(super) target: u64,
     /// Where the pass over the live seats goes on, and how many of them it is still to visit: those from `next` on, and
     /// then, when the end is reached, those from the beginning.
-    next: usize,
-    left: usize,
+    next: u32,
+    left: u32,
     /// Whether a seat visited in this pass needs another visit: its bytes weren't in one piece.
     pub(super) is_unfinished: bool,
     /// Whether it waits in the audience's list of those that have something to send.
@@ -72,7 +76,7 @@ impl Followers {
             filter,
             members: 0,
             live: Vec::new(),
-            chain: VecDeque::new(),
+            chain: Vec::new(),
             base: at,
             target: at,
             next: 0,
@@ -85,7 +89,7 @@ impl Followers {
     /// Notes an event for the live seats, that had everything of the topic before `seen`. False if the chain is full.
     pub(super) fn extend(&mut self, seen: u64, start: u64, length: u32) -> bool {
         let is_full = self.chain.len() == CHAIN_EXTENTS_MAX;
-        match self.chain.back_mut() {
+        match self.chain.last_mut() {
             None => self.base = seen,
             Some((last, long)) if *last + u64::from(*long) == start + u64::from(length) => return true,
             Some((last, long)) if *last + u64::from(*long) == start && *long + length < 1 << 27 => {
@@ -96,7 +100,7 @@ impl Followers {
             Some(_) if is_full => return false,
             Some(_) => {}
         }
-        self.chain.push_back((start, length));
+        self.chain.push((start, length));
         self.target = start + u64::from(length);
         true
     }
@@ -105,7 +109,7 @@ impl Followers {
     pub(super) fn run(&self, cursor: u64) -> Option<(u64, u64)> {
         match self.filter {
             Filter::Whole => (cursor < self.target).then_some((cursor, self.target)),
-            Filter::Paths(_) => {
+            Filter::Path(_) | Filter::Paths(_) => {
                 let index = self.chain.partition_point(|(start, length)| start + u64::from(*length) <= cursor);
                 let (start, length) = *self.chain.get(index)?;
                 Some((start.max(cursor), start + u64::from(length)))
@@ -115,16 +119,17 @@ impl Followers {
 
     /// All live seats have everything up to `seen`.
     pub(super) fn settle(&mut self, seen: u64) {
-        self.chain.clear();
+        // An idle topic holds no memory for what comes: there may be very many of them.
+        self.chain = Vec::new();
         self.base = seen;
         self.left = 0;
     }
 
     /// Starts the pass over the live seats anew, from where the last one stopped, so that no seat is always last.
     pub(super) fn restart(&mut self) {
-        self.left = self.live.len();
+        self.left = self.live.len() as u32;
         self.is_unfinished = false;
-        if self.next >= self.live.len() {
+        if self.next >= self.left {
             self.next = 0;
         }
     }
@@ -132,11 +137,11 @@ impl Followers {
     /// The next live seat of the pass; none if it has been to all.
     pub(super) fn visit(&mut self) -> Option<SeatId> {
         self.left = self.left.checked_sub(1)?;
-        if self.next >= self.live.len() {
+        if self.next >= self.live.len() as u32 {
             self.next = 0;
         }
         self.next += 1;
-        Some(self.live[self.next - 1])
+        Some(self.live[self.next as usize - 1])
     }
 
     /// Whether the pass has been to all live seats.
@@ -159,18 +164,20 @@ impl Followers {
     /// The last one fills the gap. If the pass has been at the gap already, but not at the last one, it would miss it: so
     /// the gap is first moved to where the pass goes on.
     pub(super) fn remove(&mut self, place: u32) -> [u32; 2] {
-        let mut gap = place as usize;
+        let mut gap = place;
         if self.left > 0 && gap < self.next {
             self.next -= 1;
             self.left += 1;
-            self.live.swap(gap, self.next);
+            self.live.swap(gap as usize, self.next as usize);
             gap = self.next;
         }
-        self.live.swap_remove(gap);
-        self.left = self.left.min(self.live.len());
-        [place, gap as u32]
+        self.live.swap_remove(gap as usize);
+        self.left = self.left.min(self.live.len() as u32);
+        [place, gap]
     }
 }
+
+const _: () = assert!(std::mem::size_of::<Followers>() <= 112, "there may be hundreds of thousands of topics");
 
 #[cfg(test)]
 mod tests {
@@ -212,7 +219,7 @@ mod tests {
             for _ in 0..1 + random(8) {
                 followers.add(newcomer());
             }
-            followers.next = random(followers.live.len() + 4);
+            followers.next = random(followers.live.len() + 4) as u32;
             followers.restart();
             let mut owed = followers.live.clone();
             for _ in 0..100 {

@@ -362,6 +362,6 @@ impl Hall {
             assert!(tier.seats().iter().all(|seat| seat.state == State::Free && seat.armed == 0));
         }
         assert_eq!((self.audience.followers.len(), self.audience.snapshots.len()), (0, 0), "nothing is left behind");
-        assert!(self.audience.watched.iter().all(|(_, watched)| watched.whole.is_none() && watched.paths.is_empty()));
+        assert!(self.audience.watched.iter().all(|(_, watched)| watched.is_empty()));
     }
 }

@@ -4,10 +4,8 @@
 use std::io;
 use std::sync::Arc;
 
-use fantail_engine::log::block::Extent;
 use fantail_engine::log::tail::Blocks;
 use fantail_engine::position::Position;
-use rustc_hash::FxHashMap;
 
 use super::followers::Filter;
 use crate::limits::SCAN_EVENTS_MAX;
@@ -143,25 +141,5 @@ impl View {
 
     fn segment_at(&self, offset: u64) -> Option<usize> {
         self.segments.partition_point(|segment| segment.base <= offset).checked_sub(1)
-    }
-}
-
-/// A [`View`] and the followers that this core has of it.
-pub(super) struct Watched {
-    pub(super) view: View,
-    pub(super) whole: Option<u32>,
-    pub(super) paths: FxHashMap<u64, Vec<u32>>,
-}
-
-impl Watched {
-    pub(super) fn new(view: View) -> Watched {
-        Watched { view, whole: None, paths: FxHashMap::default() }
-    }
-
-    /// The filtered followers that an event concerns; one of several topics may come twice.
-    pub(super) fn concerned(&self, extent: &Extent) -> impl Iterator<Item = u32> {
-        let by_collection = self.paths.get(&extent.collection);
-        let by_document = self.paths.get(&extent.document).filter(|_| extent.document != extent.collection);
-        by_collection.into_iter().chain(by_document).flatten().copied()
     }
 }
