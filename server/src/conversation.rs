@@ -9,6 +9,7 @@ mod connection;
 mod follow;
 mod inquiry;
 mod own;
+mod pipeline;
 mod rest;
 mod several;
 
@@ -20,8 +21,9 @@ use monoio::net::TcpStream;
 
 use self::answer::Answered;
 use self::connection::{Connection, End};
-use self::inquiry::Inquiry;
-use crate::core::{Core, Stage};
+use self::pipeline::Pipeline;
+use self::rest::Plan;
+use crate::core::Core;
 use fantail_engine::limits::BODY_BYTES_MAX;
 
 /// What becomes of the connection after an answer.
@@ -43,8 +45,9 @@ enum Welcome {
 /// Talks until the connection ends or is handed to the audience.
 async fn converse(core: Rc<Core>, socket: TcpStream, welcome: Welcome) {
     let mut connection = Connection::new(socket);
+    let mut pipeline = Pipeline::default();
     loop {
-        match exchange(&core, connection, welcome).await {
+        match exchange(&core, connection, welcome, &mut pipeline).await {
             Ok((Next::Request, same)) => connection = same,
             Ok((Next::Over, _)) => break,
             Err(End::Gone) => break,
@@ -53,9 +56,23 @@ async fn converse(core: Rc<Core>, socket: TcpStream, welcome: Welcome) {
     core.conversation_ended();
 }
 
-/// One request and its answer.
-async fn exchange(core: &Rc<Core>, mut connection: Connection, welcome: Welcome) -> Result<(Next, Connection), End> {
-    let inquiry = match connection.read_head(core).await? {
+/// One request; its answer comes at once, or together with those of the requests that are there already.
+async fn exchange(
+    core: &Rc<Core>,
+    mut connection: Connection,
+    welcome: Welcome,
+    pipeline: &mut Pipeline,
+) -> Result<(Next, Connection), End> {
+    if pipeline.is_due(&connection) {
+        pipeline.settle(core, &mut connection).await?;
+    }
+    let inquiry = connection.read_head(core).await?;
+    let plan = inquiry.as_ref().ok().filter(|inquiry| !inquiry.wants_events()).map(rest::plan);
+    let stream = plan.as_ref().and_then(|plan| plan.as_ref().ok()?.written_stream()).map(str::to_owned);
+    if pipeline.is_ahead_of(stream.as_deref()) {
+        pipeline.settle(core, &mut connection).await?;
+    }
+    let inquiry = match inquiry {
         Ok(inquiry) => inquiry,
         Err(problem) => return refuse(core, connection, &problem).await,
     };
@@ -63,66 +80,37 @@ async fn exchange(core: &Rc<Core>, mut connection: Connection, welcome: Welcome)
     if welcome == Welcome::Full && !inquiry.wants_events() {
         return refuse(core, connection, &Problem::unavailable("the server has as many connections as it may")).await;
     }
-    if inquiry.wants_events() {
-        // What a follower sends with its request, nobody reads.
-        return follow::follow(core, connection, &inquiry, welcome).await;
-    }
+    let Some(plan) = plan else { return follow::follow(core, connection, &inquiry, welcome).await };
     let mut reader = match BodyReader::new(inquiry.framing, BODY_BYTES_MAX) {
         Ok(reader) => reader,
         Err(error) => return refuse(core, connection, &error.into()).await,
     };
-    let plan = match rest::plan(&inquiry) {
+    let is_head = inquiry.method == Method::Head;
+    let plan = match plan {
         Ok(plan) => plan,
-        Err(answered) if reader.is_done() => return answer(core, connection, &inquiry, answered).await,
-        Err(answered) => return refuse_with(core, connection, &inquiry, answered).await,
+        Err(answered) if reader.is_done() => Plan::Answer(answered),
+        Err(answered) => return hang_up(core, connection, answered, is_head).await,
     };
     if inquiry.expects_continue {
+        pipeline.settle(core, &mut connection).await?;
         connection.write(http1::CONTINUE).await?;
     }
     let body = match connection.read_body(&mut reader).await? {
         Ok(body) => body,
         Err(problem) => return refuse(core, connection, &problem).await,
     };
-    let answered = plan.carry_out(core, body).await;
-    answer(core, connection, &inquiry, answered).await
-}
-
-/// Answers a request that was read whole.
-async fn answer(
-    core: &Rc<Core>,
-    mut connection: Connection,
-    inquiry: &Inquiry,
-    answered: Answered,
-) -> Result<(Next, Connection), End> {
-    let persistence = match core.stage.get() {
-        Stage::Open => inquiry.persistence,
-        Stage::Closing | Stage::Ending => Persistence::Close,
-    };
-    let (head, body) = answered.into_parts(&core.date(), persistence, inquiry.method == Method::Head);
-    connection.write(head).await?;
-    connection.write(body).await?;
-    match persistence {
-        Persistence::Close => {
-            connection.close().await;
-            Ok((Next::Over, connection))
-        }
-        Persistence::Keep | Persistence::KeepTold => Ok((Next::Request, connection)),
+    let is_last = inquiry.persistence == Persistence::Close;
+    let is_alone = stream.is_none();
+    pipeline.push(stream, plan.begin(core, body), inquiry.persistence, is_head);
+    if is_last || is_alone {
+        pipeline.settle(core, &mut connection).await?;
     }
+    Ok((Next::Request, connection))
 }
 
 /// Answers a request that wasn't read whole: nobody knows where the next one begins.
 async fn refuse(core: &Rc<Core>, connection: Connection, problem: &Problem) -> Result<(Next, Connection), End> {
     hang_up(core, connection, Answered::from(problem.clone()), false).await
-}
-
-/// The same, when the head was understood.
-async fn refuse_with(
-    core: &Rc<Core>,
-    connection: Connection,
-    inquiry: &Inquiry,
-    answered: Answered,
-) -> Result<(Next, Connection), End> {
-    hang_up(core, connection, answered, inquiry.method == Method::Head).await
 }
 
 async fn hang_up(

@@ -20,12 +20,12 @@ mod turn;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::future::poll_fn;
 use std::io;
 use std::os::fd::{OwnedFd, RawFd};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::SystemTime;
 
 use fantail_engine::position::Position;
@@ -75,10 +75,47 @@ pub(crate) struct Core {
     date: RefCell<(u64, Vec<u8>)>,
 }
 
-/// A question whose answer is awaited.
+/// A question that was asked.
 enum Ticket {
     Open(Option<Waker>),
     Answered(Answer),
+    /// Nobody waits for the answer any more.
+    Forgotten,
+}
+
+/// An answer that is under way: a future of it.
+pub(crate) struct Asked {
+    core: Rc<Core>,
+    /// None once the answer was taken.
+    ticket: Option<usize>,
+}
+
+impl Future for Asked {
+    type Output = Answer;
+
+    fn poll(mut self: Pin<&mut Asked>, context: &mut Context<'_>) -> Poll<Answer> {
+        let ticket = self.ticket.expect("an answer is taken once");
+        let mut tickets = self.core.tickets.borrow_mut();
+        if let Ticket::Open(waker) = &mut tickets[ticket] {
+            *waker = Some(context.waker().clone());
+            return Poll::Pending;
+        }
+        let Ticket::Answered(answer) = tickets.remove(ticket) else { unreachable!("who waits hasn't forgotten") };
+        drop(tickets);
+        self.ticket = None;
+        Poll::Ready(answer)
+    }
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        let Some(ticket) = self.ticket else { return };
+        let mut tickets = self.core.tickets.borrow_mut();
+        match &mut tickets[ticket] {
+            Ticket::Answered(_) => drop(tickets.remove(ticket)),
+            open => *open = Ticket::Forgotten,
+        }
+    }
 }
 
 impl Core {
@@ -121,8 +158,8 @@ impl Core {
         &self.cores.settings
     }
 
-    /// Asks the stream's home, on whichever core that is, and awaits the answer.
-    pub(crate) async fn ask(&self, question: Question) -> Answer {
+    /// Asks the stream's home, on whichever core that is. Questions of one task to one home are answered for in their order.
+    pub(crate) fn ask(self: &Rc<Core>, question: Question) -> Asked {
         let home = self.cores.home(question.stream());
         let ticket = self.tickets.borrow_mut().insert(Ticket::Open(None));
         if home == self.number {
@@ -130,32 +167,20 @@ impl Core {
             // The turn has news of what was asked: a group to write, a letter to a listener.
             self.nudge.ring();
             if let Some(answer) = answer {
-                self.tickets.borrow_mut().remove(ticket);
-                return answer;
+                self.answered(ticket, answer);
             }
         } else {
             self.cores.boxes[home].post(Letter::Question { from: self.number, ticket, question });
         }
-        poll_fn(|context| {
-            let mut tickets = self.tickets.borrow_mut();
-            match &mut tickets[ticket] {
-                Ticket::Open(waker) => {
-                    *waker = Some(context.waker().clone());
-                    Poll::Pending
-                }
-                Ticket::Answered(_) => match tickets.remove(ticket) {
-                    Ticket::Answered(answer) => Poll::Ready(answer),
-                    Ticket::Open(_) => unreachable!("matched just now"),
-                },
-            }
-        })
-        .await
+        Asked { core: Rc::clone(self), ticket: Some(ticket) }
     }
 
     fn answered(&self, ticket: usize, answer: Answer) {
-        let before = std::mem::replace(&mut self.tickets.borrow_mut()[ticket], Ticket::Answered(answer));
-        if let Ticket::Open(Some(waker)) = before {
-            waker.wake();
+        let mut tickets = self.tickets.borrow_mut();
+        match std::mem::replace(&mut tickets[ticket], Ticket::Answered(answer)) {
+            Ticket::Open(waker) => drop(waker.map(Waker::wake)),
+            Ticket::Forgotten => drop(tickets.remove(ticket)),
+            Ticket::Answered(_) => unreachable!("a question has one answer"),
         }
     }
 

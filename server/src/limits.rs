@@ -22,6 +22,9 @@ pub(crate) const LINGER_TIME: Duration = Duration::from_secs(2);
 /// See [`LINGER_TIME`].
 pub(crate) const LINGER_BYTES_MAX: usize = 4 * 1024 * 1024;
 
+/// Writes of one connection that are begun before the first of them is answered.
+pub(crate) const PIPELINE_MAX: usize = 64;
+
 /// Bytes of one read: a head at its greatest.
 pub(crate) const READ_BYTES: usize = 16 * 1024;
 

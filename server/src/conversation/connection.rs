@@ -9,7 +9,7 @@ use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
-use fantail_engine::protocol::http1::{self, BodyReader, Parsed};
+use fantail_engine::protocol::http1::{self, BodyReader, Framing, Parsed};
 use fantail_engine::protocol::problem::Problem;
 use monoio::io::{AsyncWriteRent, CancelableAsyncReadRent, CancelableAsyncWriteRent, Canceller};
 use monoio::net::TcpStream;
@@ -162,6 +162,21 @@ impl Connection {
                 Ok(1..) if self.unread() <= UNASKED_BYTES_MAX => {}
                 Ok(_) | Err(_) => return Err(End::Gone),
             }
+        }
+    }
+
+    /// Whether the next request is there whole, so that nobody waits for the peer to read it.
+    pub(super) fn has_request(&self) -> bool {
+        let rest = &self.input[self.used..];
+        match http1::parse(rest) {
+            Ok(Parsed::Complete { request, length }) => match request.framing() {
+                Framing::Empty => true,
+                Framing::Length(bytes) => (rest.len() - length) as u64 >= bytes,
+                Framing::Chunked => false,
+            },
+            Ok(Parsed::Partial) => false,
+            // It is refused at once.
+            Err(_) => true,
         }
     }
 

@@ -20,8 +20,8 @@ use siphasher::sip128::{Hasher128, SipHasher13};
 use super::answer::{self, ACCEPT_PATCH, Answered};
 use super::inquiry::Inquiry;
 use super::own;
-use crate::core::Core;
 use crate::core::question::{Answer, Question, WriteQuestion};
+use crate::core::{Asked, Core};
 
 const ALLOW_COLLECTION: &str = "GET, HEAD, POST, OPTIONS, SUBSCRIBE";
 const ALLOW_DOCUMENT: &str = "GET, HEAD, PUT, PATCH, DELETE, OPTIONS, SUBSCRIBE";
@@ -142,17 +142,44 @@ fn write(inquiry: &Inquiry, place: Place) -> Result<Plan, Answered> {
 }
 
 impl Plan {
-    /// Does it, and says what the client is told.
-    pub(super) async fn carry_out(self, core: &Rc<Core>, body: Vec<u8>) -> Answered {
+    /// The stream that it writes to.
+    pub(super) fn written_stream(&self) -> Option<&str> {
         match self {
-            Plan::Answer(answered) => answered,
-            Plan::Read { question, guard, link } => {
-                read_answer(core.ask(question).await, &guard, &link).field("Vary", "Accept")
-            }
+            Plan::Write(write) => Some(write.place.stream()),
+            Plan::Answer(_) | Plan::Read { .. } => None,
+        }
+    }
+
+    /// Asks for what it wants; the answer is awaited later.
+    pub(super) fn begin(self, core: &Rc<Core>, body: Vec<u8>) -> Reply {
+        match self {
+            Plan::Answer(answered) => Reply::Ready(answered),
+            Plan::Read { question, guard, link } => Reply::Read { asked: core.ask(question), guard, link },
             Plan::Write(write) => match write.question(body) {
-                Ok(question) => written(core.ask(question).await),
-                Err(problem) => problem.into(),
+                Ok(question) => Reply::Written(core.ask(question)),
+                Err(problem) => Reply::Ready(problem.into()),
             },
+        }
+    }
+}
+
+/// An answer that is under way.
+pub(super) enum Reply {
+    /// It needs nobody.
+    Ready(Answered),
+    /// What is read.
+    Read { asked: Asked, guard: Guard, link: String },
+    /// What came of a write.
+    Written(Asked),
+}
+
+impl Reply {
+    /// What the client is told.
+    pub(super) async fn answered(self) -> Answered {
+        match self {
+            Reply::Ready(answered) => answered,
+            Reply::Read { asked, guard, link } => read_answer(asked.await, &guard, &link).field("Vary", "Accept"),
+            Reply::Written(asked) => written(asked.await),
         }
     }
 }

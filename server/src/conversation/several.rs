@@ -107,7 +107,7 @@ fn by_stream(places: Vec<Place>) -> Vec<Vec<Place>> {
 
 /// Asks each home where its stream begins. If one cursor can't be served, all streams begin with their value.
 async fn begin(
-    core: &Core,
+    core: &Rc<Core>,
     streams: Vec<Vec<Place>>,
     from: From,
 ) -> Result<(Vec<(String, Following)>, Option<Reset>), Refused> {
@@ -138,7 +138,7 @@ async fn begin(
     Ok((followings, reset))
 }
 
-async fn ask(core: &Core, places: Vec<Place>, from: From) -> Result<Following, Refused> {
+async fn ask(core: &Rc<Core>, places: Vec<Place>, from: From) -> Result<Following, Refused> {
     match core.ask(Question::Follow { places, from }).await {
         Answer::Follow(following) => Ok(*following),
         Answer::Refused(refused) => Err(refused),
@@ -184,7 +184,7 @@ async fn open(
 }
 
 /// Appends what was published of the streams, a batch at most. Whether there is more.
-fn gather(core: &Core, streams: &mut [Followed], out: &mut Vec<u8>) -> std::io::Result<bool> {
+fn gather(core: &Rc<Core>, streams: &mut [Followed], out: &mut Vec<u8>) -> std::io::Result<bool> {
     let mut is_behind = false;
     for index in 0..streams.len() {
         let room = out.len() + SEVERAL_BATCH_BYTES / streams.len();

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::kit::{JSON, Server};
+use crate::kit::{JSON, Server, request, reset};
 
 #[test]
 fn one_connection_serves_many_requests() {
@@ -44,6 +44,64 @@ fn pipelined_requests_are_answered_in_order() {
         client.answer("HEAD").expect(200);
     }
     sender.join().expect("a thread").expect("all is read");
+}
+
+#[test]
+fn pipelined_writes_share_groups_and_keep_their_order() {
+    let server = Server::start();
+    server.put("/messages/first", "{}").expect(201);
+    let mut follower = server.follow("/messages");
+    follower.opening();
+    let mut client = server.connect();
+    let mut bytes = Vec::new();
+    for n in 0..40 {
+        bytes.extend(request(
+            "PUT",
+            &format!("/messages/{}", n / 2),
+            &[JSON],
+            json!({ "n": n }).to_string().as_bytes(),
+        ));
+        // One that fails, one that must be seen after what was before it, one to somewhere else.
+        match n {
+            10 => bytes.extend(request("PUT", "/messages/no", &[JSON, ("If-Match", "\"none\"")], b"{}")),
+            20 => bytes.extend(request("GET", "/messages/10", &[], b"")),
+            30 => bytes.extend(request("PUT", "/others/1", &[JSON], b"{}")),
+            _ => {}
+        }
+    }
+    client.send(&bytes);
+    let mut sequences = Vec::new();
+    for n in 0..40 {
+        let answer = client.answer("PUT").expect(if n % 2 == 0 { 201 } else { 200 });
+        assert_eq!(answer.json()["n"], n);
+        sequences.push(answer.position().rsplit('-').next().expect("a sequence").parse::<u64>().expect("a number"));
+        match n {
+            10 => drop(client.answer("PUT").problem(412)),
+            20 => assert_eq!(client.answer("GET").expect(200).json()["n"], 20),
+            30 => drop(client.answer("PUT").expect(201)),
+            _ => {}
+        }
+    }
+    assert_eq!(sequences, (2..42).collect::<Vec<u64>>());
+    for sequence in sequences {
+        assert!(follower.patch().0.ends_with(&format!("-{sequence}")));
+    }
+    let log = std::fs::read_to_string(server.data().join("messages/00000000000000000001.sse")).expect("a segment");
+    let groups = log.lines().filter(|line| line.starts_with(":c ")).count();
+    assert!(groups <= 1 + 4, "{groups} groups: each write waited for the one before it");
+}
+
+#[test]
+fn a_peer_that_goes_while_its_pipelined_writes_are_under_way_harms_nobody() {
+    let server = Server::start();
+    for round in 0..20 {
+        let mut client = server.connect();
+        let write = request("POST", &format!("/messages{round}"), &[JSON], b"{}");
+        client.send(write.repeat(60));
+        reset(client.socket);
+    }
+    server.put("/messages/1", "{}").expect(201);
+    server.check_alive();
 }
 
 #[test]
