@@ -66,8 +66,12 @@ impl Ring {
             .map_err(Refused::new("io_uring_setup"))?;
         // SAFETY: it points to nothing.
         unsafe { ring.submission().push(&opcode::Nop::new().build()) }.expect("a new queue is empty");
-        ring.submit_and_wait(1).map_err(Refused::new("io_uring_enter"))?;
-        ring.completion().for_each(drop);
+        while ring.completion().count() == 0 {
+            match ring.submit_and_wait(1) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                entered => drop(entered.map_err(Refused::new("io_uring_enter"))?),
+            }
+        }
         ring.submitter().register_eventfd(eventfd).map_err(Refused::new("io_uring_register"))?;
         Ok(Ring { ring, entries, pushed: 0 })
     }

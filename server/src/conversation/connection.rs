@@ -145,6 +145,9 @@ impl Connection {
 
     /// Waits for `signal`, for as long as the peer stays and says nothing of note.
     pub(super) async fn listen(&mut self, signal: impl Future<Output = ()>, patience: Duration) -> Result<Heard, End> {
+        if self.unread() > UNASKED_BYTES_MAX {
+            return Err(End::Gone);
+        }
         let mut signal = pin!(signal);
         let mut silence = pin!(monoio::time::sleep(patience));
         loop {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use fantail_engine::protocol::sse::Parser;
 use serde_json::json;
 
-use crate::kit::{Follower, JSON, Server, split};
+use crate::kit::{Follower, JSON, Server, connect_narrow, split};
 
 const FOLLOWERS: usize = 2_000;
 const EVENTS: usize = 200;
@@ -173,14 +173,6 @@ fn two_thousand_followers_of_collections_and_documents() {
         "/messages/1/notes/9",
         "/messages",
     ]);
-}
-
-/// Connects with a receive buffer of a few kilobytes.
-fn connect_narrow(address: SocketAddr) -> TcpStream {
-    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
-    socket.set_recv_buffer_size(4096).expect("a socket");
-    socket.connect(&address.into()).expect("the server accepts");
-    socket.into()
 }
 
 /// Followers that don't read while several MiB are written, then get every byte: the same as is on disk.

@@ -21,6 +21,7 @@ mod topics;
 
 mod bad;
 mod fanout;
+mod faults;
 mod limits;
 mod recovery;
 mod restart;

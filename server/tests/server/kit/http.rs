@@ -2,6 +2,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -115,6 +116,19 @@ impl Client {
         assert_eq!(self.read(), 0, "more came: {:?}", String::from_utf8_lossy(&self.input));
         assert!(self.input.is_empty(), "more came: {:?}", String::from_utf8_lossy(&self.input));
     }
+}
+
+/// Connects with a receive buffer of a few kilobytes.
+pub(crate) fn connect_narrow(address: SocketAddr) -> TcpStream {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+    socket.set_recv_buffer_size(4096).expect("a socket");
+    socket.connect(&address.into()).expect("the server accepts");
+    socket.into()
+}
+
+/// Closes by a reset: what is under way in either direction is thrown away.
+pub(crate) fn reset(socket: TcpStream) {
+    socket2::SockRef::from(&socket).set_linger(Some(Duration::ZERO)).expect("a socket");
 }
 
 /// The bytes of a request.

@@ -2,12 +2,14 @@
 
 mod follower;
 mod http;
+mod process;
 mod server;
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 pub(crate) use follower::Follower;
-pub(crate) use http::{Answer, Client, request};
+pub(crate) use http::{Answer, Client, connect_narrow, request, reset};
+pub(crate) use process::{Ended, refuse};
 use serde_json::Value;
 pub(crate) use server::Server;
 

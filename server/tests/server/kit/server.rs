@@ -10,7 +10,7 @@ use std::thread;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{Answer, Client, Follower, JSON, wait_for};
+use super::{Answer, Client, Follower, JSON, process, wait_for};
 
 pub(crate) struct Server {
     process: Option<(Child, BufReader<ChildStdout>)>,
@@ -19,6 +19,8 @@ pub(crate) struct Server {
     folder: TempDir,
     /// Kibibytes that a file may grow to; beyond, writes fail.
     file_kib_max: Option<u32>,
+    /// Descriptors that it may have, from its start on.
+    descriptors_max: Option<u32>,
 }
 
 impl Server {
@@ -29,16 +31,28 @@ impl Server {
 
     /// The same with more arguments.
     pub(crate) fn with(arguments: &[&str]) -> Server {
-        Server::on(tempfile::Builder::new().prefix("fantail-").tempdir().expect("a folder"), arguments)
+        Server::on(folder(), arguments)
+    }
+
+    /// The same with no more descriptors than these, which are also the seats of one tier.
+    pub(crate) fn with_descriptors(max: u32, arguments: &[&str]) -> Server {
+        let mut server = Server::stopped(folder(), arguments);
+        server.descriptors_max = Some(max);
+        server.start_again();
+        server
     }
 
     /// A server whose data is, or will be, in `data` below `folder`.
     pub(crate) fn on(folder: TempDir, arguments: &[&str]) -> Server {
-        let address = SocketAddr::from(([127, 0, 0, 1], 0));
-        let arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
-        let mut server = Server { process: None, address, arguments, folder, file_kib_max: None };
+        let mut server = Server::stopped(folder, arguments);
         server.start_again();
         server
+    }
+
+    fn stopped(folder: TempDir, arguments: &[&str]) -> Server {
+        let address = SocketAddr::from(([127, 0, 0, 1], 0));
+        let arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
+        Server { process: None, address, arguments, folder, file_kib_max: None, descriptors_max: None }
     }
 
     /// The binary with this server's arguments.
@@ -54,6 +68,9 @@ impl Server {
             }
         };
         command.args(["--listen", "127.0.0.1:0", "--data"]).arg(self.data()).args(&self.arguments);
+        if let Some(max) = self.descriptors_max {
+            process::limit(&mut command, max);
+        }
         command
     }
 
@@ -65,6 +82,11 @@ impl Server {
     /// The greatest size of a file from the next start on.
     pub(crate) fn set_file_kib_max(&mut self, kib: Option<u32>) {
         self.file_kib_max = kib;
+    }
+
+    /// The descriptors that it may have from the next start on.
+    pub(crate) fn set_descriptors_max(&mut self, max: Option<u32>) {
+        self.descriptors_max = max;
     }
 
     /// Starts what was stopped or killed, on another port.
@@ -213,6 +235,10 @@ impl Drop for Server {
             drop(writeln!(std::io::stdout(), "--- the server's log\n{}", log.get(start..).unwrap_or(&log)));
         }
     }
+}
+
+fn folder() -> TempDir {
+    tempfile::Builder::new().prefix("fantail-").tempdir().expect("a folder")
 }
 
 fn list(folder: &Path, ending: &str) -> Vec<PathBuf> {
