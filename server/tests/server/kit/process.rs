@@ -17,9 +17,13 @@ impl Server {
         names.map(|name| name.to_string_lossy().parse().expect("a number")).collect()
     }
 
-    /// The seats that are taken in each tier of its audience, as the kernel counts the files in its rings' tables.
+    /// The seats that are taken in each tier of its audience, the fullest first, as the kernel counts the files in its rings'
+    /// tables.
     pub(crate) fn tiers(&self) -> Vec<usize> {
-        self.descriptors().into_iter().filter_map(|descriptor| self.tier(descriptor)).collect()
+        let mut tiers: Vec<_> = self.descriptors().into_iter().filter_map(|ring| self.tier(ring)).collect();
+        // A later tier may have the lower descriptor.
+        tiers.sort_unstable_by(|one, other| other.cmp(one));
+        tiers
     }
 
     /// The taken seats of all tiers.
