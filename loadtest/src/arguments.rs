@@ -18,16 +18,49 @@ struct Arguments {
 #[derive(Subcommand)]
 pub(crate) enum Command {
     /// Hold many followers on few threads, check every frame on every one of them, and report.
-    Swarm(SwarmArguments),
+    Swarm(Box<SwarmArguments>),
     /// Print the events of one URL as they come.
     Follow(FollowArguments),
 }
 
+/// What `swarm --help` ends with.
+const EXAMPLES: &str = r#"A follower is a connection that reads Server-Sent Events, chunked or not. A frame is an event whose data hold the two
+members that the writers put into every write: "n", the topic's counter from 1 on, and "t", the moment that the write was
+meant for, in nanoseconds since 1970. The counter shows what is missing, repeated or out of order; the moment gives the
+latency. A run publishes once all follow, waits for stragglers, and reports; frames meant before the run are passed over.
+
+Fantail, the whole stream, 20 writes/s in bursts of 5:
+  fantail-load swarm http://127.0.0.1:8080/messages --connections 5000 --publish 20 --burst 5
+
+Any other server, here nchan, on four channels:
+  fantail-load swarm 'http://127.0.0.1:8081/sub/{topic}' --foreign --topics 4 \
+    --publish 20 --publish-to 'http://127.0.0.1:8081/pub/{topic}'
+
+One that takes messages in an envelope, here Pushpin:
+  fantail-load swarm http://127.0.0.1:7999/stream --foreign --publish 20 --publish-to http://127.0.0.1:5561/publish/ \
+    --body '{"items":[{"channel":"{topic}","formats":{"http-stream":{"content":"data: {\"n\":{n},\"t\":{t}}\n\n"}}}]}'"#;
+
+/// What the help says of `--body`.
+const BODY: &str = r#"What to publish, a text with holes: `{n}` stands for the counter, `{t}` for the moment it is meant for, `{p}` for the filling, `{topic}` for the topic's name. Followers must find `"n":` and `"t":` with their numbers in an event's data
+
+[default: {"n":{n},"p":"{p}","t":{t}}]"#;
+
+/// A help text that clap shows as it is: it would make a line end of each `{n}`, unless something invisible stands inside.
+fn literal(text: &str) -> String {
+    text.replace("{n}", "{\x1b[0mn}")
+}
+
 /// The arguments of `swarm`.
 #[derive(Args)]
+#[command(after_long_help = literal(EXAMPLES))]
 pub(crate) struct SwarmArguments {
-    /// What to follow: `http://host[:port]/path`. With --topics, the collection whose documents t0, t1, … are followed.
+    /// What to follow: `http://host[:port]/path`. With --topics, the collection whose documents t0, t1, … are followed, or
+    /// a URL in which `{topic}` stands for these names.
     pub(crate) url: String,
+    /// The server isn't Fantail: ids are opaque (the last one is only sent back on a return), events of any name count, one
+    /// follows as soon as the response's head is good, and what was received is verified by the counter alone.
+    #[arg(long)]
+    pub(crate) foreign: bool,
     /// Followers to hold.
     #[arg(long, default_value_t = 1_000)]
     pub(crate) connections: usize,
@@ -46,13 +79,26 @@ pub(crate) struct SwarmArguments {
     /// Where to start: sent as Last-Event-ID.
     #[arg(long)]
     pub(crate) last_event_id: Option<String>,
-    /// Publish this many writes per second once all follow: POST to a collection, PUT of a document.
+    /// Publish this many writes per second once all follow: PUT of a document of Fantail's, POST to anything else.
     #[arg(long)]
     pub(crate) publish: Option<f64>,
+    /// Where to publish, if not to the followed URL. `{topic}` stands for t0, or for t0, t1, … in turn with --topics.
+    #[arg(long, value_name = "URL", requires = "publish")]
+    pub(crate) publish_to: Option<String>,
+    /// What to publish, with holes; see the examples.
+    #[arg(long, value_name = "TEMPLATE", requires = "publish", long_help = literal(BODY))]
+    pub(crate) body: Option<String>,
+    /// The type of what is published.
+    #[arg(long, default_value = "application/json", requires = "publish")]
+    pub(crate) content_type: String,
+    /// Send this many writes at once, pipelined on one connection, then read their answers. All of a burst are meant for
+    /// the same moment; the rate stays that of --publish. With several --publishers and --topics each sends its part.
+    #[arg(long, default_value_t = 1, requires = "publish")]
+    pub(crate) burst: u64,
     /// Connections to publish with. A topic is written by one of them; a lone topic by all, without a counter's order.
     #[arg(long, default_value_t = 1, requires = "publish")]
     pub(crate) publishers: usize,
-    /// Bytes of filling in each document. [default: what makes a frame of some 200 bytes]
+    /// Bytes of filling in each write. [default: what makes a frame of some 200 bytes]
     #[arg(long, requires = "publish")]
     pub(crate) payload: Option<usize>,
     /// Seconds to publish, or without --publish to listen, once all follow.
@@ -64,12 +110,21 @@ pub(crate) struct SwarmArguments {
     /// Seconds without any progress after which what is missing is given up.
     #[arg(long, default_value_t = 10.0)]
     pub(crate) patience: f64,
-    /// Follow this many documents below the URL, in turn, and publish to them in turn.
+    /// Follow this many topics in turn, and publish to them in turn: documents below the URL, or what `{topic}` names.
     #[arg(long)]
     pub(crate) topics: Option<usize>,
     /// Share of the followers (0 to 1) that stop reading after the first block and resume when all is published.
     #[arg(long, default_value_t = 0.0)]
     pub(crate) stall: f64,
+    /// While publishing, let each follower come and go at random: leave by a close or a reset, come back soon with its last
+    /// id (or give that up in the middle of the handshake), or stop reading and read on. The mean of the seconds that it
+    /// follows or stalls before the next act; it is away for a tenth of that. All come back, and must have everything.
+    #[arg(long, value_name = "SECONDS", requires = "publish", conflicts_with = "stall")]
+    pub(crate) churn: Option<f64>,
+    /// What --churn takes its randomness from; a follower's acts depend on it and on the follower's number alone. [default:
+    /// random; it is printed]
+    #[arg(long, requires = "churn")]
+    pub(crate) seed: Option<u64>,
     /// After the run: leave, publish this many writes, return all at once with the last ids, and time the catching up.
     #[arg(long, num_args = 0..=1, default_missing_value = "100")]
     pub(crate) reconnect: Option<u64>,

@@ -83,6 +83,11 @@ impl Ledger {
         }
     }
 
+    /// The sequence of the last position, if there was one.
+    pub(crate) fn last(&self) -> Option<u64> {
+        (self.positions.next != UNKNOWN).then(|| self.positions.next - 1)
+    }
+
     /// A `reset` event: what was received before says nothing about what follows.
     pub(crate) fn reset(&mut self) {
         self.positions.next = UNKNOWN;

@@ -1,12 +1,19 @@
 //! Many followers on few threads. This file is the run's course; read the modules in this order.
 
 mod plan;
+mod publishing;
+mod template;
+
 mod progress;
 mod publisher;
 mod thread;
+mod writer;
 
 mod connection;
 mod members;
+mod reference;
+
+mod churn;
 
 mod buffers;
 mod cores;
@@ -22,9 +29,10 @@ use std::time::{Duration, Instant};
 
 use connection::Findings;
 use gauge::{Kernel, Process};
-use plan::{Plan, Publishing};
+use plan::Plan;
 use progress::{Progress, Stage};
 use publisher::Published;
+use publishing::Publishing;
 use report::{Reading, Report, Writes};
 
 use crate::Failure;
@@ -39,17 +47,21 @@ pub(crate) fn run(typed: &SwarmArguments) -> Result<(), Failure> {
     for warning in plan::warnings(&plan) {
         eprintln!("warning: {warning}");
     }
+    if let Some(churning) = plan.churning {
+        eprintln!("--seed {}", churning.seed);
+    }
     let pid = typed.pid.map(|pid| pid.to_string());
     if let Some(pid) = &pid {
         Process::read(pid).map_err(|error| Failure::Usage(format!("--pid {pid}: {error}")))?;
     }
-    for address in &plan.addresses {
+    let written = plan.publishing.as_ref().map(|publishing| publishing.target.address);
+    for address in plan.addresses.iter().chain(&written) {
         TcpStream::connect_timeout(address, REACH)
             .map_err(|error| Failure::Unreachable(format!("{address}: {error}")))?;
     }
     cores::pin(&plan.cores).map_err(|error| Failure::Usage(format!("--cores: {error}")))?;
     if let Some(publishing) = &plan.publishing {
-        publisher::create(&plan, publishing)?;
+        publisher::create(publishing)?;
     }
     let mut run = Run::start(plan, pid)?;
     run.connect()?;
@@ -145,12 +157,18 @@ impl Run {
         let before = self.progress.sums().frames;
         if let Some(publishing) = self.plan.publishing.clone() {
             let writes = (publishing.rate * self.plan.time.as_secs_f64()).ceil() as u64;
+            self.progress.advance(Stage::Churn);
             self.publish(&publishing, writes.max(1));
+            self.progress.advance(Stage::Calm);
             let count = self.published.counts.iter().sum();
             let latency = self.published.latency.clone();
             self.writes = Some(Writes { count, rate: publishing.rate, took: self.published.took, latency });
             let (expected, _) = self.plan.expected(&self.published.counts);
-            self.progress.wait("stragglers", self.plan.patience, |sums| sums.frames >= expected);
+            // Those that failed don't come back, and then frames are missing too.
+            let staying = self.plan.churning.map_or(0, |_| self.following);
+            self.progress.wait("stragglers", self.plan.patience, |sums| {
+                sums.frames >= expected && sums.following + sums.failed >= staying
+            });
             self.expected = Some(expected);
         } else if self.plan.count.is_some() {
             let readers = self.plan.connections as u64 - self.plan.stalling();
@@ -238,6 +256,7 @@ impl Run {
             latency: all.latency,
             faults: all.faults,
             resets: all.resets,
+            churn: self.plan.churning.map(|churning| (churning.seed, all.tally)),
             errors: all.errors,
             writes: self.writes,
             stalled: self.stalled,

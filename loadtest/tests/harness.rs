@@ -91,6 +91,88 @@ fn those_that_stall_or_leave_catch_up() {
 }
 
 #[test]
+fn any_server_of_event_streams_can_be_followed() {
+    let address = fixture::start(Manner::Foreign);
+    let publish_to = format!("http://{address}/pub/{{topic}}");
+    let written = ["--publish-to", &publish_to, "--content-type", "text/plain"];
+    let body = ["--body", r#"{topic} says {"n":{n},"t":{t}}"#, "--burst", "8", "--publishers", "2"];
+    let more = [&["--foreign", "--topics", "4", "--reconnect", "12"], &PUBLISH[..], &written, &body].concat();
+    let (code, report) = swarm(address, "/sub/{topic}", &more);
+    assert_eq!((code, faults(&report)), (Some(0), [0; 4]), "{report:#}");
+    assert_eq!((&report["frames"], &report["reconnected"]["missed"]), (&(FOLLOWERS / 4 * 20).into(), &12.into()));
+    let url = format!("http://{address}/sub/t0");
+    let output = load(&["follow", &url, "--last-event-id", "urn:x:0", "--count", "8"]);
+    let text = String::from_utf8(output.stdout).expect("text");
+    assert_eq!(text.lines().filter(|line| line.contains(" said t0 says ")).count(), 8, "{text}");
+    // Without a topic in the body it refuses, which is what the template was for.
+    let (code, report) = swarm(address, "/sub/t0", &[&["--foreign"], &PUBLISH[..], &written].concat());
+    assert_eq!((code, &report["errors_by_reason"]["write: status 400"]), (Some(1), &20.into()), "{report:#}");
+}
+
+#[test]
+fn of_a_foreign_server_the_counter_shows_faults() {
+    let foreign = [&PUBLISH[..], &["--foreign"]].concat();
+    for (manner, found) in [
+        (Manner::Loses, [FOLLOWERS, 0, 0, 0]),
+        (Manner::Repeats, [0, FOLLOWERS, 0, 0]),
+        (Manner::Reorders, [0, 0, FOLLOWERS, 0]),
+    ] {
+        let (code, report) = swarm(fixture::start(manner), "/m", &foreign);
+        assert_eq!((code, faults(&report)), (Some(1), found), "{manner:?} {report:#}");
+    }
+}
+
+#[test]
+fn a_burst_is_meant_for_one_moment() {
+    let address = fixture::start(Manner::Good);
+    let (code, report) = swarm(address, "/m", &[&PUBLISH[..], &["--burst", "5"]].concat());
+    assert_eq!((code, faults(&report)), (Some(0), [0; 4]), "{report:#}");
+    let url = format!("http://{address}/m");
+    let output = load(&["follow", &url, "--last-event-id", "00000a-0", "--count", "20"]);
+    let text = String::from_utf8(output.stdout).expect("text");
+    let times: Vec<u64> = text
+        .lines()
+        .filter_map(|line| line.split_once("\"t\":")?.1.trim_end_matches(['}', ']']).parse().ok())
+        .collect();
+    let bursts: Vec<&[u64]> = times.chunk_by(|one, two| one == two).collect();
+    assert_eq!(bursts.iter().map(|burst| burst.len()).collect::<Vec<_>>(), [5; 4], "{text}");
+    assert_eq!(times[19] - times[0], 75_000_000, "fifteen writes at 200 per second");
+}
+
+/// Two hundred writes, while each follower does something else ten times.
+const CHURN: [&str; 10] = ["--publish", "200", "--for", "1", "--patience", "2", "--churn", "0.1", "--seed", "17"];
+
+#[test]
+fn followers_come_and_go_and_have_everything() {
+    let (code, report) = swarm(fixture::start(Manner::Good), "/m", &CHURN);
+    assert_eq!((code, faults(&report)), (Some(0), [0; 4]), "{report:#}");
+    assert_eq!((&report["frames"], &report["churn"]["seed"]), (&(FOLLOWERS * 200).into(), &17.into()));
+    for what in ["closes", "resets", "stalls", "abandoned", "resumes"] {
+        assert!(report["churn"][what].as_u64() > Some(0), "{what} in {report:#}");
+    }
+    let publish_to = ["--foreign", "--content-type", "text/plain", "--body", r#"t0 "n":{n},"t":{t}"#, "--publish-to"];
+    let address = fixture::start(Manner::Foreign);
+    let url = format!("http://{address}/pub/t0");
+    let (code, report) = swarm(address, "/sub/t0", &[&CHURN[..], &publish_to, &[&url]].concat());
+    assert_eq!((code, faults(&report)), (Some(0), [0; 4]), "{report:#}");
+}
+
+#[test]
+fn what_is_lost_on_a_return_is_found() {
+    let (code, report) = swarm(fixture::start(Manner::Forgets), "/m", &CHURN);
+    let [lost, repeated, disordered, errors] = faults(&report);
+    assert_eq!((code, repeated, disordered, errors), (Some(1), 0, 0, 0), "{report:#}");
+    assert!(lost > FOLLOWERS, "{report:#}");
+}
+
+#[test]
+fn who_is_turned_away_tries_again() {
+    let (code, report) = swarm(fixture::start(Manner::Full), "/m", &CHURN);
+    assert_eq!((code, faults(&report)), (Some(0), [0; 4]), "{report:#}");
+    assert!(report["churn"]["turned_away"].as_u64() > Some(FOLLOWERS), "{report:#}");
+}
+
+#[test]
 fn a_listener_needs_no_publisher() {
     let address = fixture::start(Manner::Good);
     fixture::fill(address, 9);

@@ -9,8 +9,11 @@ use fantail_engine::protocol::http1::BodyReader;
 use fantail_engine::protocol::sse::{Event, Parser};
 use hdrhistogram::Histogram;
 
+use super::churn::{Farewell, Tally};
 use super::members::Members;
 use super::plan::{Plan, Server};
+use super::reference::Reference;
+use super::thread::unix_ns;
 use crate::head::{self, Head};
 use crate::ledger::{Faults, Law, Ledger, Rules};
 
@@ -33,8 +36,10 @@ pub(crate) enum Phase {
     Following,
     /// Stopped reading; frames that were received before count as ever.
     Stalled,
+    /// Dialling, only to leave before there is an answer.
+    Abandoning(Farewell),
     /// Leaves, to come back later.
-    Leaving,
+    Leaving(Farewell),
     /// Failed, and was counted as an error.
     Gone,
 }
@@ -48,6 +53,9 @@ pub(crate) struct Connection {
     pub(crate) armed: bool,
     /// Whether it is one of those that stall.
     pub(crate) stalls: bool,
+    /// When it last began to read, after it had stalled or been away: see [`Findings::now_ms`]. What was meant before is
+    /// caught up on, and not timed.
+    pub(crate) live_since_ms: u32,
     /// What it has received.
     pub(crate) ledger: Ledger,
     /// The beginning of the response's head.
@@ -55,6 +63,8 @@ pub(crate) struct Connection {
     /// What takes the stream out of its chunks, if it comes in chunks. Elsewhere, since Fantail's doesn't.
     body: Option<Box<BodyReader>>,
     parser: Parser,
+    /// Where in the thread's reference it is; [`APART`] if its own parser is at work.
+    at: u64,
     /// The last id of the connections before this one: nothing until the follower has left once.
     last_event_id: Option<Box<str>>,
 }
@@ -64,14 +74,18 @@ pub(crate) struct Findings {
     server: Server,
     rules: Rules,
     since_ns: Option<u64>,
+    /// When this was built.
+    start_ns: u64,
     count: Option<u64>,
     members: Members,
+    /// Whether all followers are sent the same.
+    has_reference: bool,
+    /// What they are sent, once one of them follows.
+    pub(crate) reference: Option<Reference>,
     /// What one receive held of a chunked body; kept for its capacity.
     content: Vec<u8>,
     /// Microseconds from the intended publish time to the receive.
     pub(crate) latency: Histogram<u64>,
-    /// Whether latencies are recorded: not while stalled and returned readers catch up.
-    pub(crate) timing: bool,
     /// Frames of the run on connections that read all the time.
     pub(crate) frames: u64,
     /// Frames of the run on connections that stall.
@@ -86,6 +100,8 @@ pub(crate) struct Findings {
     pub(crate) errors: BTreeMap<String, u64>,
     /// Faults of the ledgers that are closed.
     pub(crate) faults: Faults,
+    /// What the followers did of their own accord.
+    pub(crate) tally: Tally,
 }
 
 impl Findings {
@@ -96,11 +112,15 @@ impl Findings {
             server: plan.server,
             rules: plan.rules,
             since_ns,
+            start_ns: unix_ns(),
             count: plan.count,
             members: Members::new(),
+            has_reference: plan.topics.len() == 1
+                && plan.server == Server::Fantail
+                && plan.rules.positions != Law::None,
+            reference: None,
             content: Vec::new(),
             latency: latencies(),
-            timing: true,
             frames: 0,
             stalled_frames: 0,
             sated: 0,
@@ -108,6 +128,7 @@ impl Findings {
             resets: 0,
             errors: BTreeMap::new(),
             faults: Faults::default(),
+            tally: Tally::default(),
         }
     }
 
@@ -119,9 +140,21 @@ impl Findings {
         self.bytes += other.bytes;
         self.resets += other.resets;
         self.faults.add(other.faults);
+        self.tally.add(other.tally);
         for (why, count) in other.errors {
             *self.errors.entry(why).or_default() += count;
         }
+    }
+
+    /// Milliseconds since this was built, rounded up: never 0, and good for 49 days.
+    pub(crate) fn now_ms(&self) -> u32 {
+        let since_ns = unix_ns().saturating_sub(self.start_ns);
+        u32::try_from(since_ns / 1_000_000 + 1).unwrap_or(u32::MAX)
+    }
+
+    /// Whether a frame that was meant for `time_ns` came live to a reader that began at `since_ms`; 0 is from the beginning.
+    fn came_live(&self, time_ns: u64, since_ms: u32) -> bool {
+        since_ms == 0 || time_ns >= self.start_ns + u64::from(since_ms) * 1_000_000
     }
 
     /// Counts an error.
@@ -142,16 +175,19 @@ impl Connection {
             phase: Phase::Idle,
             armed: false,
             stalls,
+            live_since_ms: 0,
             ledger: Ledger::new(first_counter),
             head: Vec::new(),
             body: None,
             parser: Parser::new(EVENT_BYTES_MAX),
+            at: APART,
             last_event_id: None,
         }
     }
 
     /// Begins (again) with a new socket, and returns the id to resume with if there was one.
-    pub(crate) fn dial(&mut self) -> Option<&str> {
+    pub(crate) fn dial(&mut self, reference: Option<&Reference>) -> Option<&str> {
+        reference.inspect(|reference| self.part(reference));
         let parser = std::mem::replace(&mut self.parser, Parser::new(EVENT_BYTES_MAX));
         if let Some(id) = parser.last_event_id() {
             self.last_event_id = Some(String::from_utf8_lossy(id).into());
@@ -196,22 +232,82 @@ impl Connection {
     }
 
     fn read(&mut self, bytes: &[u8], now_ns: u64, findings: &mut Findings) -> Result<(), String> {
-        let Connection { phase, stalls, ledger, parser, .. } = self;
-        let mut account = Account { phase, stalls: *stalls, ledger };
+        if let Some(mut reference) = findings.reference.take() {
+            let is_read = self.read_with(&mut reference, bytes, now_ns, findings);
+            findings.reference = Some(reference);
+            if is_read {
+                return Ok(());
+            }
+        }
+        let (mut account, parser) = self.account();
         let mut entered = Ok(());
         let read = parser.feed(bytes, |event| {
             if entered.is_ok() {
                 entered = account.enter(event, now_ns, findings);
             }
         });
+        if findings.has_reference && findings.reference.is_none() && self.parser.is_idle() {
+            findings.reference = self.ledger.last().map(Reference::after);
+        }
         entered.and(read.map_err(|error| error.to_string()))
     }
+
+    /// Reads what others on this thread have received before, or will. False if it must be read apart.
+    fn read_with(&mut self, reference: &mut Reference, bytes: &[u8], now_ns: u64, findings: &mut Findings) -> bool {
+        if self.at == APART {
+            let may_join = self.phase == Phase::Following && bytes.starts_with(b"id: ") && self.parser.is_idle();
+            let joined = self.ledger.last().filter(|_| may_join).and_then(|last| reference.join(last));
+            let Some(at) = joined else { return false };
+            self.at = at;
+        }
+        if !reference.takes(self.at, bytes, &findings.members) {
+            self.part(reference);
+            return false;
+        }
+        let from = self.at;
+        self.at += bytes.len() as u64;
+        let to = self.at;
+        let (mut account, _) = self.account();
+        for &frame in reference.frames(from, to) {
+            account.count(Some(frame.position), frame.counter, frame.time, now_ns, findings);
+        }
+        true
+    }
+
+    /// Goes on with a parser of its own.
+    pub(crate) fn part(&mut self, reference: &Reference) {
+        if self.at != APART {
+            // An id alone is no event.
+            let id = reference.last(self.at).map(|position| format!("id: {position}\n\n")).unwrap_or_default();
+            for bytes in [id.as_bytes(), reference.unfinished(self.at)] {
+                let fed = self.parser.feed(bytes, |_| unreachable!("there is no whole event"));
+                fed.expect("the beginning of a frame is within the bound");
+            }
+            self.at = APART;
+        }
+    }
+
+    /// Goes on with a parser of its own if what it stands on is to be forgotten.
+    pub(crate) fn part_before(&mut self, cut: u64, reference: &Reference) {
+        if self.at < cut {
+            self.part(reference);
+        }
+    }
+
+    fn account(&mut self) -> (Account<'_>, &mut Parser) {
+        let Connection { phase, stalls, live_since_ms, ledger, parser, .. } = self;
+        (Account { phase, stalls: *stalls, live_since_ms: *live_since_ms, ledger }, parser)
+    }
 }
+
+/// No place in a reference.
+const APART: u64 = u64::MAX;
 
 /// What events change of a connection, while its parser is at work.
 struct Account<'a> {
     phase: &'a mut Phase,
     stalls: bool,
+    live_since_ms: u32,
     ledger: &'a mut Ledger,
 }
 
@@ -249,8 +345,19 @@ impl Account<'_> {
     }
 
     fn frame(&mut self, data: &[u8], position: Option<Position>, now_ns: u64, findings: &mut Findings) {
-        let counter = findings.members.counter(data);
-        let time = findings.members.time(data);
+        let (counter, time) = (findings.members.counter(data), findings.members.time(data));
+        self.count(position, counter, time, now_ns, findings);
+    }
+
+    /// A frame, whose data are known.
+    fn count(
+        &mut self,
+        position: Option<Position>,
+        counter: Option<u64>,
+        time: Option<u64>,
+        now_ns: u64,
+        findings: &mut Findings,
+    ) {
         let mine = match findings.since_ns {
             Some(since) => counter.is_some() && time.is_some_and(|time| time >= since),
             None => true,
@@ -267,7 +374,7 @@ impl Account<'_> {
                 findings.sated += u64::from(findings.count == Some(self.ledger.frames));
             }
         }
-        if let (Some(time), true, false) = (time, findings.timing, self.stalls) {
+        if let Some(time) = time.filter(|&time| !self.stalls && findings.came_live(time, self.live_since_ms)) {
             findings.latency.saturating_record(now_ns.saturating_sub(time) / 1_000);
         }
     }
@@ -307,7 +414,7 @@ mod tests {
         let mut connection = Connection::new(Some(1), false);
         let plan = plan::typed(typed).expect("a plan");
         let mut findings = Findings::new(&plan, Some(5000));
-        connection.dial();
+        connection.dial(None);
         let result = parts.iter().try_for_each(|part| connection.receive(part.as_bytes(), 2_005_000, &mut findings));
         (result, connection, findings)
     }
@@ -346,13 +453,13 @@ mod tests {
         const FOREIGN: &str = "http://127.0.0.1:1/m --foreign --publish 1";
         let (result, mut connection, _) = follow_as(FOREIGN, &[HEAD]);
         assert_eq!((result, connection.phase), (Ok(()), Phase::Following));
-        assert_eq!(connection.dial(), None);
+        assert_eq!(connection.dial(None), None);
         let frame = |id: &str, counter: u64| format!("event: any\nid: {id}\ndata: {{\"n\":{counter},\"t\":5000}}\n\n");
         let parts = [HEAD, ": hi\n\n", &frame("urn:1,7:0", 1), "event: position\ndata: no JSON\n\n", &frame("0", 2)];
         let (result, mut connection, findings) = follow_as(FOREIGN, &parts);
         assert_eq!((result, findings.frames, findings.latency.len()), (Ok(()), 2, 2));
-        assert_eq!(connection.dial(), Some("0"));
-        assert_eq!(connection.dial(), Some("0"), "a connection without an id doesn't take it away");
+        assert_eq!(connection.dial(None), Some("0"));
+        assert_eq!(connection.dial(None), Some("0"), "a connection without an id doesn't take it away");
         assert_eq!(connection.ledger.close(3, findings.rules).lost, 1);
     }
 

@@ -1,11 +1,14 @@
 //! What a run is: the arguments, resolved and checked, before anything is opened.
 
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use fantail_engine::topic::{Place, Topic};
+use fantail_engine::topic::Topic;
 
-use super::gauge;
+use super::churn::Churning;
+use super::publishing::Publishing;
+use super::{gauge, publishing};
 use crate::Failure;
 use crate::arguments::SwarmArguments;
 use crate::ledger::{Law, Rules};
@@ -14,20 +17,16 @@ use crate::target::Target;
 /// Handshakes in flight when none are asked for, all threads together.
 const HANDSHAKES: usize = 1_000;
 
-/// Bytes that a frame is to have when no payload is asked for.
-const FRAME_BYTES: usize = 200;
-
-/// Bytes of a frame, its payload and its path apart: `id:`, `event:`, the operation, id, counter and time.
-const FRAME_REST_BYTES: usize = 130;
-
-/// Bytes of an id that the server chooses, which stands in the frame twice.
-const CHOSEN_ID_BYTES: usize = 36;
+/// What stands for a topic's name in URLs and bodies.
+pub(crate) const TOPIC: &str = "{topic}";
 
 /// A run.
 #[derive(Debug)]
 pub(crate) struct Plan {
     /// Where to.
     pub(crate) target: Target,
+    /// Whose event streams they are.
+    pub(crate) server: Server,
     /// The addresses to connect to, in turn.
     pub(crate) addresses: Vec<SocketAddr>,
     /// Followers in all.
@@ -54,87 +53,49 @@ pub(crate) struct Plan {
     pub(crate) patience: Duration,
     /// Share of the followers that stall.
     stall: f64,
+    /// How followers come and go while the run publishes, if they do.
+    pub(crate) churning: Option<Churning>,
     /// Writes while all are away, if they are to leave and to return.
     pub(crate) reconnect: Option<u64>,
 }
 
-/// How to publish.
-#[derive(Debug, Clone)]
-pub(crate) struct Publishing {
-    /// The request's method.
-    pub(crate) method: Method,
-    /// Paths to write to, in turn: one per topic.
-    pub(crate) paths: Vec<String>,
-    /// Writes per second, all together.
-    pub(crate) rate: f64,
-    /// Connections, each on a thread.
-    pub(crate) publishers: usize,
-    /// Bytes of filling in a document.
-    pub(crate) payload: usize,
-}
-
-/// What a write is.
+/// Whose event streams are followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Method {
-    /// A new document in a collection.
-    Post,
-    /// The same document again.
-    Put,
+pub(crate) enum Server {
+    /// Fantail's: ids are positions, and one follows from the first block on.
+    Fantail,
+    /// Another's: ids are opaque, every event may be a frame, and one follows from the head on.
+    Foreign,
 }
 
 impl Plan {
     /// Resolves what was typed.
     pub(crate) fn resolve(typed: &SwarmArguments) -> Result<Plan, Failure> {
-        let usage = |why: String| Err(Failure::Usage(why));
+        check(typed)?;
         let target = Target::resolve(&typed.url)?;
-        let (path, query) = match target.path.split_once('?') {
-            Some((path, query)) => (path, format!("?{query}")),
-            None => (target.path.as_str(), String::new()),
-        };
-        let place = Place::parse(path).ok().filter(|_| !path.starts_with("/-/"));
-        if typed.connections == 0 || typed.threads == 0 || typed.topics == Some(0) || typed.publishers == 0 {
-            return usage("there must be a connection, a thread, a topic and a publisher at least".to_owned());
-        }
-        let positive = |seconds: f64| seconds.is_finite() && seconds > 0.0;
-        if !positive(typed.seconds) || !positive(typed.patience) || !typed.publish.is_none_or(positive) {
-            return usage("--publish, --for and --patience must be positive".to_owned());
-        }
-        if !(0.0..=1.0).contains(&typed.stall) {
-            return usage("--stall is a share between 0 and 1".to_owned());
-        }
-        let ports = gauge::ports();
-        if typed.connections.div_ceil(typed.spread.max(1) as usize) > ports {
-            return usage(format!(
-                "{} connections need --spread {} at least: an address has {ports} ports",
-                typed.connections,
-                typed.connections.div_ceil(ports)
-            ));
-        }
-        let paths = match (typed.topics, &place) {
-            (Some(count), Some(place)) if place.is_collection() => (0..count).map(|n| format!("{path}/t{n}")).collect(),
-            (Some(_), _) => return usage("--topics needs the URL of a collection".to_owned()),
-            (None, _) => vec![path.to_owned()],
-        };
+        let server = if typed.foreign { Server::Foreign } else { Server::Fantail };
+        let topics = topics(typed, server, &target)?;
         let publishing = match typed.publish {
-            Some(rate) => Some(publishing(typed, rate, place.as_ref(), &paths)?),
+            Some(rate) => Some(Publishing::resolve(typed, rate, server, &target, &topics)?),
             None => None,
         };
         let slots = gauge::descriptors_max().min(1 << 20);
         let threads = typed.threads.max(typed.connections.div_ceil(slots)).min(typed.connections);
-        let positions = match &place {
-            Some(place) if typed.topics.is_none() && place.topic() == Topic::Stream => Law::Gapless,
-            Some(_) => Law::Rising,
-            None => Law::None,
+        let positions = match (server, publishing::place(&topics[0])) {
+            (Server::Fantail, Some(place)) if place.topic() == Topic::Stream => Law::Gapless,
+            (Server::Fantail, Some(_)) => Law::Rising,
+            (Server::Fantail, None) | (Server::Foreign, _) => Law::None,
         };
-        let lone = typed.publishers > 1 && paths.len() == 1;
+        let lone = typed.publishers > 1 && topics.len() == 1;
         let counter = if lone { Law::None } else { Law::Gapless };
         Ok(Plan {
             addresses: target.addresses(typed.spread)?,
+            server,
             connections: typed.connections,
             share: typed.connections.div_ceil(threads),
             handshakes: (typed.handshakes.unwrap_or(HANDSHAKES.min(gauge::somaxconn() / 2)) / threads).max(1),
             cores: typed.cores.clone(),
-            topics: paths.iter().map(|path| format!("{path}{query}")).collect(),
+            topics,
             rules: Rules { positions, counter },
             last_event_id: typed.last_event_id.clone(),
             publishing,
@@ -142,6 +103,11 @@ impl Plan {
             count: typed.count,
             patience: Duration::from_secs_f64(typed.patience),
             stall: typed.stall,
+            churning: typed.churn.map(|mean| Churning {
+                mean: Duration::from_secs_f64(mean),
+                // Hashers are seeded by the system; half of the bits are quicker to type.
+                seed: typed.seed.unwrap_or_else(|| RandomState::new().build_hasher().finish() >> 32),
+            }),
             reconnect: typed.reconnect,
             target,
         })
@@ -176,24 +142,44 @@ impl Plan {
     }
 }
 
-fn publishing(
-    typed: &SwarmArguments,
-    rate: f64,
-    place: Option<&Place>,
-    paths: &[String],
-) -> Result<Publishing, Failure> {
-    let place = place.ok_or_else(|| Failure::Usage("only documents and collections can be published to".to_owned()))?;
-    let method = match place.is_collection() && typed.topics.is_none() {
-        true => Method::Post,
-        false => Method::Put,
-    };
-    let ids = match method {
-        Method::Post => 2 * CHOSEN_ID_BYTES,
-        Method::Put => place.document().map_or(2, str::len),
-    };
-    let payload = FRAME_BYTES.saturating_sub(FRAME_REST_BYTES + place.pointer().len() + ids).max(1);
-    let payload = typed.payload.unwrap_or(payload);
-    Ok(Publishing { method, paths: paths.to_vec(), rate, publishers: typed.publishers, payload })
+/// Refuses numbers that make no run.
+fn check(typed: &SwarmArguments) -> Result<(), Failure> {
+    let usage = |why: String| Err(Failure::Usage(why));
+    if typed.connections == 0 || typed.threads == 0 || typed.topics == Some(0) || typed.publishers == 0 {
+        return usage("there must be a connection, a thread, a topic and a publisher at least".to_owned());
+    }
+    let positive = |seconds: f64| seconds.is_finite() && seconds > 0.0;
+    let optional = [typed.publish, typed.churn];
+    if !positive(typed.seconds) || !positive(typed.patience) || !optional.into_iter().flatten().all(positive) {
+        return usage("--publish, --for, --churn and --patience must be positive".to_owned());
+    }
+    if !(0.0..=1.0).contains(&typed.stall) {
+        return usage("--stall is a share between 0 and 1".to_owned());
+    }
+    let ports = gauge::ports();
+    if typed.connections.div_ceil(typed.spread.max(1) as usize) > ports {
+        return usage(format!(
+            "{} connections need --spread {} at least: an address has {ports} ports",
+            typed.connections,
+            typed.connections.div_ceil(ports)
+        ));
+    }
+    Ok(())
+}
+
+/// The paths to follow, with their queries: one per topic.
+fn topics(typed: &SwarmArguments, server: Server, target: &Target) -> Result<Vec<String>, Failure> {
+    let path = &target.path;
+    let names = (0..typed.topics.unwrap_or(1)).map(publishing::topic);
+    match typed.topics {
+        _ if path.contains(TOPIC) => Ok(names.map(|name| path.replace(TOPIC, &name)).collect()),
+        None => Ok(vec![path.clone()]),
+        Some(_) if server == Server::Fantail && publishing::place(path).is_some_and(|place| place.is_collection()) => {
+            let (path, query) = path.find('?').map_or((path.as_str(), ""), |at| path.split_at(at));
+            Ok(names.map(|name| format!("{path}/{name}{query}")).collect())
+        }
+        Some(_) => Err(Failure::Usage("--topics needs the URL of a collection, or one with {topic}".to_owned())),
+    }
 }
 
 /// What of the plan will make this host slow, or the figures wrong.
@@ -227,6 +213,7 @@ pub(crate) fn typed(line: &str) -> Result<Plan, Failure> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::publishing::Method;
     use super::typed as plan;
     use super::*;
 
@@ -250,14 +237,50 @@ mod tests {
     }
 
     #[test]
+    fn what_is_written_may_be_elsewhere() {
+        for (typed, topics, positions, method, paths) in [
+            (
+                "--foreign http://h/sub/{topic} --publish-to http://h/pub/{topic}?x=1",
+                "/sub/t1",
+                Law::None,
+                Method::Post,
+                "/pub/t1?x=1",
+            ),
+            (
+                "--foreign http://h/sub?topic={topic} --publish-to http://h/pub --body {topic}",
+                "/sub?topic=t1",
+                Law::None,
+                Method::Post,
+                "/pub",
+            ),
+            ("http://h/m --publish-to http://h/m/{topic}", "/m/t1", Law::Rising, Method::Put, "/m/t1"),
+            ("http://h/{topic}?from=now", "/t1?from=now", Law::Gapless, Method::Post, "/t1"),
+        ] {
+            let typed = format!("{typed} --publish 1 --topics 2").replace("//h/", "//127.0.0.1:1/");
+            let plan = plan(&typed).expect(&typed);
+            let publishing = plan.publishing.expect("a publisher");
+            assert_eq!((plan.topics[1].as_str(), plan.rules.positions), (topics, positions), "{typed}");
+            assert_eq!((publishing.paths[1].as_str(), publishing.method), (paths, method), "{typed}");
+        }
+        let stream = plan("http://127.0.0.1:1/m --publish 1 --publish-to http://127.0.0.2:1/m/one").expect("a plan");
+        let publishing = stream.publishing.expect("a publisher");
+        assert_eq!((stream.rules.positions, publishing.method), (Law::Gapless, Method::Put));
+        assert_eq!(publishing.target.address.to_string(), "127.0.0.2:1");
+    }
+
+    #[test]
     fn nonsense_is_refused() {
         for typed in [
             "http://127.0.0.1:1/m --connections 0",
             "http://127.0.0.1:1/m --connections 200000",
             "http://127.0.0.1:1/m --stall 2",
             "http://127.0.0.1:1/m --publish 0",
+            "http://127.0.0.1:1/m --publish 1 --churn 0",
             "http://127.0.0.1:1/m/7 --topics 2",
             "http://127.0.0.1:1/-/events --publish 1",
+            "http://127.0.0.1:1/m --publish 1 --burst 0",
+            "http://127.0.0.1:1/m --foreign --topics 2",
+            "http://127.0.0.1:1/{topic} --topics 2 --publish 1 --publish-to http://127.0.0.1:2/m",
             "http://192.0.2.1/m --spread 2",
         ] {
             assert!(matches!(plan(typed), Err(Failure::Usage(_))), "{typed}");

@@ -10,6 +10,10 @@ use std::time::{Duration, Instant};
 pub(crate) enum Stage {
     /// Connect, then follow; those that stall stop after the first block.
     Follow,
+    /// Come and go at random.
+    Churn,
+    /// Come back, and stay.
+    Calm,
     /// Those that stalled read again.
     Resume,
     /// All leave.
@@ -20,7 +24,8 @@ pub(crate) enum Stage {
     End,
 }
 
-const STAGES: [Stage; 5] = [Stage::Follow, Stage::Resume, Stage::Leave, Stage::Return, Stage::End];
+const STAGES: [Stage; 7] =
+    [Stage::Follow, Stage::Churn, Stage::Calm, Stage::Resume, Stage::Leave, Stage::Return, Stage::End];
 
 /// How often the waiting thread looks.
 const LOOK: Duration = Duration::from_millis(2);
@@ -35,7 +40,7 @@ pub(crate) struct Meter {
     pub(crate) following: AtomicU64,
     /// Followers that failed.
     pub(crate) failed: AtomicU64,
-    /// Followers that have left.
+    /// Followers without a connection: not yet, or because they left.
     pub(crate) away: AtomicU64,
     /// Frames on followers that read all the time.
     pub(crate) frames: AtomicU64,

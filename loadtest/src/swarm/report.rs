@@ -7,6 +7,7 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 
+use super::churn::Tally;
 use super::gauge::{Kernel, Process};
 use crate::ledger::Faults;
 
@@ -57,6 +58,8 @@ pub(crate) struct Report {
     pub(crate) faults: Faults,
     /// Streams that were reset.
     pub(crate) resets: u64,
+    /// The seed, and what followers did of their own accord, if they did.
+    pub(crate) churn: Option<(u64, Tally)>,
     /// Failed connections and writes, by reason.
     pub(crate) errors: BTreeMap<String, u64>,
     /// The writes, if the run published.
@@ -133,6 +136,15 @@ impl Report {
             "repeats": self.faults.repeated,
             "disordered": self.faults.disordered,
             "resets": self.resets,
+            "churn": self.churn.map(|(seed, tally)| json!({
+                "seed": seed,
+                "closes": tally.closes,
+                "resets": tally.resets,
+                "stalls": tally.stalls,
+                "abandoned": tally.abandoned,
+                "resumes": tally.resumes,
+                "turned_away": tally.turned_away,
+            })),
             "errors": self.errors_in_all(),
             "errors_by_reason": self.errors,
             "writes": self.writes.as_ref().map(|writes| json!({
@@ -194,6 +206,14 @@ impl fmt::Display for Report {
                 let took = took.map_or("NOT in time".to_owned(), |took| format!("in {:.3} s", took.as_secs_f64()));
                 row(name, format!("{count} {what}, all caught up {took}"))?;
             }
+        }
+        if let Some((seed, tally)) = self.churn {
+            let Tally { closes, resets, stalls, abandoned, resumes, turned_away } = tally;
+            row(
+                "churn",
+                format!("{closes} closes, {resets} resets, {stalls} stalls, {abandoned} handshakes given up"),
+            )?;
+            row("", format!("{resumes} resumes, {turned_away} turned away; --seed {seed}"))?;
         }
         let Faults { lost, repeated, disordered } = self.faults;
         let (resets, errors) = (self.resets, self.errors_in_all());

@@ -13,6 +13,7 @@ use io_uring::{IoUring, cqueue, opcode, squeue};
 use socket2::SockAddr;
 
 use super::buffers::Buffers;
+use super::churn::Window;
 
 /// Entries of the submission queue: two hundred handshakes in one enter.
 const SUBMISSIONS: u32 = 1_024;
@@ -36,7 +37,19 @@ pub(crate) enum Kind {
     Disarm,
     /// Closing the socket.
     Close,
+    /// Setting an option of it.
+    Option,
 }
+
+/// Bytes that a socket with a narrow window receives without being read; the kernel doubles it.
+static NARROW: libc::c_int = 16 * 1024;
+
+/// Bytes of a segment of such a socket: Ethernet's. With loopback's of 64 KB the window would often be smaller than a segment,
+/// and the kernel would send pieces only when its persist timer fires, five times a second.
+static SEGMENT: libc::c_int = 1_448;
+
+/// Closing resets: what isn't sent is discarded, and the peer is told with a RST.
+static RESET: libc::linger = libc::linger { l_onoff: 1, l_linger: 0 };
 
 /// Something that has happened on a slot.
 #[derive(Debug)]
@@ -77,7 +90,24 @@ impl Ring {
 
     /// Opens a socket in `slot`, connects it to the address with this index, sends the request and arms the receive: one
     /// chain, of which every part completes; what comes after a part that fails completes as canceled.
-    pub(crate) fn dial(&mut self, slot: u32, address: usize, request: Vec<u8>) -> io::Result<()> {
+    pub(crate) fn dial(&mut self, slot: u32, address: usize, request: Vec<u8>, window: Window) -> io::Result<()> {
+        let mut chain = self.handshake(slot, address, request);
+        if window == Window::Narrow {
+            // Before the connection is there, since both are negotiated with it.
+            chain.insert(1, option(slot, libc::SOL_SOCKET, libc::SO_RCVBUF, &NARROW));
+            chain.insert(1, option(slot, libc::IPPROTO_TCP, libc::TCP_MAXSEG, &SEGMENT));
+        }
+        chain.push(self.receive(slot));
+        self.link(chain)
+    }
+
+    /// The same without a receive, for one who won't wait for the answer. The last completion is that of the send.
+    pub(crate) fn knock(&mut self, slot: u32, address: usize, request: Vec<u8>) -> io::Result<()> {
+        let chain = self.handshake(slot, address, request);
+        self.link(chain)
+    }
+
+    fn handshake(&mut self, slot: u32, address: usize, request: Vec<u8>) -> Vec<squeue::Entry> {
         let address = &self.addresses[address % self.addresses.len()];
         let (name, length) = (address.as_ptr().cast(), address.len());
         let domain = i32::from(address.family());
@@ -88,13 +118,11 @@ impl Ring {
         let send = opcode::Send::new(Fixed(slot), request.as_ptr(), request.len() as u32)
             .flags(libc::MSG_WAITALL | libc::MSG_NOSIGNAL)
             .build();
-        let chain = [
-            socket.flags(squeue::Flags::IO_LINK).user_data(tag(Kind::Socket, slot)),
-            connect.flags(squeue::Flags::IO_LINK).user_data(tag(Kind::Connect, slot)),
-            send.flags(squeue::Flags::IO_LINK).user_data(tag(Kind::Send, slot)),
-            self.receive(slot),
-        ];
-        self.push(&chain)
+        vec![
+            socket.user_data(tag(Kind::Socket, slot)),
+            connect.user_data(tag(Kind::Connect, slot)),
+            send.user_data(tag(Kind::Send, slot)),
+        ]
     }
 
     /// Arms the receive again.
@@ -112,6 +140,12 @@ impl Ring {
     /// Closes the socket. The peer learns of it only if no receive is armed.
     pub(crate) fn close(&mut self, slot: u32) -> io::Result<()> {
         self.push(&[opcode::Close::new(Fixed(slot)).build().user_data(tag(Kind::Close, slot))])
+    }
+
+    /// Closes the socket with a reset. Needs Linux 6.7.
+    pub(crate) fn reset(&mut self, slot: u32) -> io::Result<()> {
+        let close = opcode::Close::new(Fixed(slot)).build().user_data(tag(Kind::Close, slot));
+        self.link(vec![option(slot, libc::SOL_SOCKET, libc::SO_LINGER, &RESET), close])
     }
 
     /// Submits what was asked for, waits at most `patience` for something to happen, and appends to `happened`.
@@ -153,6 +187,15 @@ impl Ring {
         opcode::RecvMulti::new(Fixed(slot), Buffers::GROUP).build().user_data(tag(Kind::Receive, slot))
     }
 
+    /// Queues a chain: each entry begins when the one before it has succeeded.
+    fn link(&mut self, mut chain: Vec<squeue::Entry>) -> io::Result<()> {
+        let last = chain.len() - 1;
+        for entry in &mut chain[..last] {
+            *entry = entry.clone().flags(squeue::Flags::IO_LINK);
+        }
+        self.push(&chain)
+    }
+
     /// Queues entries that belong together; submits those before them if there is no room.
     fn push(&mut self, entries: &[squeue::Entry]) -> io::Result<()> {
         let mut queue = self.ring.submission();
@@ -163,9 +206,17 @@ impl Ring {
         }
         // SAFETY: addresses are never changed and live as long as the ring; a request lives until its Send completes,
         // which it does even when canceled; a slot is dialled again only after that. Receives write to `buffers`, which
-        // outlive the ring.
+        // outlive the ring; the values of options are static.
         unsafe { queue.push_multiple(entries) }.map_err(|_| io::Error::other("the submission queue stays full"))
     }
+}
+
+/// Sets an option of the socket in `slot`; the value lives forever, since the kernel may read it late.
+fn option<T>(slot: u32, level: libc::c_int, name: libc::c_int, value: &'static T) -> squeue::Entry {
+    let value: *const T = value;
+    opcode::SetSockOpt::new(Fixed(slot), level as u32, name as u32, value.cast(), size_of::<T>() as u32)
+        .build()
+        .user_data(tag(Kind::Option, slot))
 }
 
 fn tag(kind: Kind, slot: u32) -> u64 {
@@ -173,6 +224,6 @@ fn tag(kind: Kind, slot: u32) -> u64 {
 }
 
 fn untag(tag: u64) -> (Kind, u32) {
-    use Kind::{Close, Connect, Disarm, Receive, Send, Socket};
-    ([Socket, Connect, Send, Receive, Disarm, Close][(tag & 0xff) as usize], (tag >> 8) as u32)
+    use Kind::{Close, Connect, Disarm, Option, Receive, Send, Socket};
+    ([Socket, Connect, Send, Receive, Disarm, Close, Option][(tag & 0xff) as usize], (tag >> 8) as u32)
 }

@@ -1,11 +1,13 @@
 //! A thread of the swarm: a ring, a table of connections, and the loop that carries completions from one to the other.
 //! Collects everything that happened, handles all of it, submits once.
 
+use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use super::churn::{Act, Churn, Due, Farewell, Return, Window};
 use super::connection::{Connection, ENDED, Findings, Phase};
 use super::plan::Plan;
 use super::progress::{Progress, Stage};
@@ -26,8 +28,12 @@ pub(crate) struct Thread {
     connections: Vec<Connection>,
     findings: Findings,
     stage: Stage,
-    /// The next connection to dial.
+    /// The next connection to dial, if all are to be.
     next: usize,
+    /// What those do that come and go at random, if this run lets them.
+    churn: Option<Churn>,
+    /// Those of them that come back now.
+    returning: VecDeque<(u32, Return)>,
     /// Handshakes in flight.
     dialling: usize,
     following: u64,
@@ -48,6 +54,7 @@ impl Thread {
         let first_counter = plan.publishing.as_ref().map(|_| 1);
         let connections: Vec<Connection> =
             (first..last).map(|number| Connection::new(first_counter, plan.stalls(number))).collect();
+        let churn = plan.churning.map(|churning| Churn::new(churning, first, connections.len()));
         Ok(Thread {
             ring: Ring::new(connections.len(), &plan.addresses)?,
             findings: Findings::new(&plan, since_ns),
@@ -55,13 +62,15 @@ impl Thread {
             progress,
             index,
             first,
+            away: connections.len() as u64,
             connections,
             stage: Stage::Follow,
             next: 0,
+            churn,
+            returning: VecDeque::new(),
             dialling: 0,
             following: 0,
             failed: 0,
-            away: 0,
         })
     }
 
@@ -74,60 +83,110 @@ impl Thread {
                 self.stage = stage;
                 match stage {
                     Stage::Follow => {}
+                    Stage::Churn => self.stir(),
+                    Stage::Calm => self.calm()?,
                     Stage::Resume => self.resume()?,
                     Stage::Leave => self.leave()?,
-                    Stage::Return => self.come_back(),
+                    Stage::Return => self.next = 0,
                     Stage::End => return Ok(self.end()),
                 }
             }
+            self.churn()?;
             self.dial()?;
             self.ring.turn(TICK, &mut happened)?;
             let now_ns = unix_ns();
             for completion in happened.drain(..) {
                 self.handle(&completion, now_ns)?;
             }
+            self.forget();
             self.tell();
         }
     }
 
+    /// Keeps what the followers have in common short.
+    fn forget(&mut self) {
+        let Some(reference) = &mut self.findings.reference else { return };
+        let Some(cut) = reference.excess() else { return };
+        for connection in &mut self.connections {
+            connection.part_before(cut, reference);
+        }
+        reference.forget(cut);
+    }
+
+    /// Whether followers come and go at random now, or some are still to come back from that.
+    fn churns(&self) -> bool {
+        self.churn.is_some() && matches!(self.stage, Stage::Churn | Stage::Calm)
+    }
+
     /// Dials as many as may be in flight.
     fn dial(&mut self) -> io::Result<()> {
-        while self.next < self.connections.len() && self.dialling < self.plan.handshakes {
-            let slot = self.next;
-            self.next += 1;
-            let connection = &mut self.connections[slot];
+        while self.dialling < self.plan.handshakes {
+            let Some((slot, how)) = self.next_to_dial() else { break };
+            let connection = &mut self.connections[slot as usize];
             if connection.phase != Phase::Idle {
                 continue;
             }
-            connection.armed = true;
+            if self.stage != Stage::Follow {
+                connection.live_since_ms = self.findings.now_ms();
+            }
             self.dialling += 1;
-            let number = self.first + slot;
-            let last = connection.dial().or(self.plan.last_event_id.as_deref());
-            let request = self.plan.target.subscription(&self.plan.topics[self.plan.topic(number)], last);
-            self.ring.dial(slot as u32, number, request)?;
+            self.away -= 1;
+            let number = self.first + slot as usize;
+            let last = connection.dial(self.findings.reference.as_ref()).or(self.plan.last_event_id.as_deref());
+            let mut request = self.plan.target.subscription(&self.plan.topics[self.plan.topic(number)], last);
+            match how {
+                Return::Stay(window) => {
+                    connection.armed = true;
+                    self.ring.dial(slot, number, request, window)?;
+                }
+                Return::Abandon(share, farewell) => {
+                    connection.phase = Phase::Abandoning(farewell);
+                    request.truncate((request.len() as f64 * share) as usize);
+                    self.ring.knock(slot, number, request)?;
+                }
+            }
         }
         Ok(())
     }
 
+    fn next_to_dial(&mut self) -> Option<(u32, Return)> {
+        if let Some(returning) = self.returning.pop_front() {
+            return Some(returning);
+        }
+        let slot = (self.next < self.connections.len()).then_some(self.next as u32)?;
+        self.next += 1;
+        Some((slot, Return::Stay(Window::Usual)))
+    }
+
     fn handle(&mut self, completion: &Completion, now_ns: u64) -> io::Result<()> {
         let slot = completion.slot;
-        match completion.kind {
-            Kind::Receive => return self.received(completion, now_ns),
-            Kind::Socket | Kind::Connect | Kind::Send if completion.result < 0 => {
+        let connection = &mut self.connections[slot as usize];
+        match (completion.kind, connection.phase) {
+            (Kind::Receive, _) => return self.received(completion, now_ns),
+            (Kind::Send, Phase::Abandoning(farewell)) => {
+                // However far it came: the next attempt shows whether there is a server.
+                self.dialling -= 1;
+                self.findings.tally.abandoned += 1;
+                return self.part(slot, farewell, now_ns);
+            }
+            (Kind::Socket | Kind::Connect, Phase::Abandoning(_)) => {}
+            (Kind::Socket | Kind::Connect | Kind::Send, _) if completion.result < 0 => {
                 // What follows a broken part of the chain is canceled; the part itself says why.
-                if completion.result != -libc::ECANCELED {
+                let is_reset = completion.result == -libc::ECONNRESET;
+                if completion.result != -libc::ECANCELED && !(is_reset && self.turned_away(slot, now_ns)) {
                     let error = io::Error::from_raw_os_error(-completion.result);
                     self.fail(slot, format!("{:?}: {error}", completion.kind).to_lowercase());
                 }
             }
-            Kind::Close => {
-                let connection = &mut self.connections[slot as usize];
-                if connection.phase == Phase::Leaving {
-                    connection.phase = Phase::Idle;
-                    self.away += 1;
-                }
+            (Kind::Close, Phase::Leaving(_)) => {
+                connection.phase = Phase::Idle;
+                self.away += 1;
             }
-            Kind::Socket | Kind::Connect | Kind::Send | Kind::Disarm => {}
+            // There is nothing to reset if no socket could be opened; else this kernel can't do it.
+            (Kind::Option, _) if !matches!(-completion.result, 0 | libc::EBADF | libc::ECANCELED) => {
+                return Err(io::Error::from_raw_os_error(-completion.result));
+            }
+            (Kind::Socket | Kind::Connect | Kind::Send | Kind::Disarm | Kind::Close | Kind::Option, _) => {}
         }
         Ok(())
     }
@@ -139,7 +198,7 @@ impl Thread {
         let before = connection.phase;
         let mut broken = None;
         if let Some(buffer) = completion.buffer {
-            let reads = !matches!(before, Phase::Gone | Phase::Leaving);
+            let reads = !matches!(before, Phase::Gone | Phase::Leaving(_));
             if let (true, Ok(length)) = (reads, usize::try_from(completion.result)) {
                 let bytes = self.ring.bytes(buffer, length);
                 broken = connection.receive(bytes, now_ns, &mut self.findings).err();
@@ -147,25 +206,33 @@ impl Thread {
             self.ring.give_back(buffer);
         }
         if completion.result == 0 && !completion.more {
-            broken = Some(match before {
-                Phase::Following | Phase::Stalled => ENDED.to_owned(),
-                _ => "the server ended a response before its first block".to_owned(),
-            });
+            broken = match before {
+                Phase::Following | Phase::Stalled => Some(ENDED.to_owned()),
+                _ if self.turned_away(slot, now_ns) => None,
+                _ => Some("the server ended a response before its first block".to_owned()),
+            };
+        } else if completion.result == -libc::ECONNRESET && self.turned_away(slot, now_ns) {
+            // It tries again.
         } else if completion.result < 0 && !matches!(-completion.result, libc::ECANCELED | libc::ENOBUFS) {
             broken = Some(format!("receive: {}", io::Error::from_raw_os_error(-completion.result)));
         }
         if let Some(why) = broken {
             self.fail(slot, why);
         }
-        self.settle(slot, before)
+        self.settle(slot, before, now_ns)
     }
 
     /// Does what the connection's phase, which was `before`, demands after a receive.
-    fn settle(&mut self, slot: u32, before: Phase) -> io::Result<()> {
+    fn settle(&mut self, slot: u32, before: Phase, now_ns: u64) -> io::Result<()> {
+        let churns = self.churns();
         let connection = &mut self.connections[slot as usize];
         if connection.phase == Phase::Following && matches!(before, Phase::Dialling | Phase::Opening) {
             self.dialling -= 1;
             self.following += 1;
+            if let Some(churn) = self.churn.as_mut().filter(|_| churns) {
+                self.findings.tally.resumes += 1;
+                churn.keep(slot, now_ns);
+            }
             if connection.stalls && self.stage == Stage::Follow {
                 connection.phase = Phase::Stalled;
                 if connection.armed {
@@ -174,7 +241,8 @@ impl Thread {
             }
         }
         match (connection.phase, connection.armed) {
-            (Phase::Gone | Phase::Leaving, false) => self.ring.close(slot),
+            (Phase::Gone | Phase::Leaving(Farewell::Close), false) => self.ring.close(slot),
+            (Phase::Leaving(Farewell::Reset), false) => self.ring.reset(slot),
             (Phase::Gone, true) if before != Phase::Gone => self.ring.disarm(slot),
             (Phase::Dialling | Phase::Opening | Phase::Following, false) => {
                 connection.armed = true;
@@ -188,8 +256,8 @@ impl Thread {
     fn fail(&mut self, slot: u32, why: String) {
         let connection = &mut self.connections[slot as usize];
         match connection.phase {
-            Phase::Gone | Phase::Leaving | Phase::Idle => return,
-            Phase::Dialling | Phase::Opening => self.dialling -= 1,
+            Phase::Gone | Phase::Leaving(_) | Phase::Idle => return,
+            Phase::Dialling | Phase::Opening | Phase::Abandoning(_) => self.dialling -= 1,
             Phase::Following | Phase::Stalled => self.following -= 1,
         }
         connection.phase = Phase::Gone;
@@ -197,46 +265,147 @@ impl Thread {
         self.findings.error(why);
     }
 
-    /// Those that stalled read again.
+    /// Whether a follower that comes back may try again after it was turned away: a full server is no fault then.
+    fn turned_away(&mut self, slot: u32, now_ns: u64) -> bool {
+        let churns = self.churns();
+        let connection = &mut self.connections[slot as usize];
+        match (connection.phase, &mut self.churn) {
+            (Phase::Dialling | Phase::Opening, Some(churn)) if churns => {
+                connection.phase = Phase::Leaving(Farewell::Close);
+                self.dialling -= 1;
+                self.findings.tally.turned_away += 1;
+                churn.put_off(slot, Due::Again, now_ns);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Those that follow begin to come and go.
+    fn stir(&mut self) {
+        let Some(churn) = &mut self.churn else { return };
+        let now_ns = unix_ns();
+        for (slot, connection) in self.connections.iter().enumerate() {
+            if connection.phase == Phase::Following {
+                churn.keep(slot as u32, now_ns);
+            }
+        }
+    }
+
+    /// Those that stalled or are away come back at once.
+    fn calm(&mut self) -> io::Result<()> {
+        let now_ns = unix_ns();
+        let waiting = self.churn.as_mut().map(Churn::hurry).unwrap_or_default();
+        waiting.into_iter().try_for_each(|(slot, due)| self.act(slot, due, now_ns))
+    }
+
+    /// Lets the followers whose time has come do what they do next.
+    fn churn(&mut self) -> io::Result<()> {
+        if !self.churns() {
+            return Ok(());
+        }
+        let now_ns = unix_ns();
+        while let Some((slot, due)) = self.churn.as_mut().and_then(|churn| churn.due(now_ns)) {
+            self.act(slot, due, now_ns)?;
+        }
+        Ok(())
+    }
+
+    fn act(&mut self, slot: u32, due: Due, now_ns: u64) -> io::Result<()> {
+        let Some(churn) = &mut self.churn else { return Ok(()) };
+        let connection = &mut self.connections[slot as usize];
+        match (connection.phase, self.stage) {
+            (Phase::Following, Stage::Churn) => match churn.act(slot) {
+                Act::Stall => {
+                    self.findings.tally.stalls += 1;
+                    churn.keep(slot, now_ns);
+                    connection.phase = Phase::Stalled;
+                    if connection.armed {
+                        self.ring.disarm(slot)?;
+                    }
+                }
+                Act::Leave(farewell) => {
+                    match farewell {
+                        Farewell::Close => self.findings.tally.closes += 1,
+                        Farewell::Reset => self.findings.tally.resets += 1,
+                    }
+                    self.following -= 1;
+                    self.part(slot, farewell, now_ns)?;
+                }
+            },
+            (Phase::Stalled, _) => {
+                churn.keep(slot, now_ns);
+                self.read_on(slot)?;
+            }
+            (Phase::Idle, stage) => {
+                let how = match (due, stage) {
+                    (Due::Next, Stage::Churn) => churn.come_back(slot),
+                    _ => Return::Stay(Window::Usual),
+                };
+                self.returning.push_back((slot, how));
+            }
+            (Phase::Leaving(_), _) => churn.put_off(slot, due, now_ns),
+            (Phase::Following | Phase::Dialling | Phase::Opening | Phase::Abandoning(_) | Phase::Gone, _) => {}
+        }
+        Ok(())
+    }
+
+    /// Closes the socket, to come back later if followers come and go. A peer sees the end only when no receive is armed,
+    /// so that goes first.
+    fn part(&mut self, slot: u32, farewell: Farewell, now_ns: u64) -> io::Result<()> {
+        if let Some(churn) = &mut self.churn {
+            match self.stage {
+                Stage::Churn => churn.stay_away(slot, now_ns),
+                Stage::Calm => churn.put_off(slot, Due::Again, now_ns),
+                Stage::Follow | Stage::Resume | Stage::Leave | Stage::Return | Stage::End => {}
+            }
+        }
+        let connection = &mut self.connections[slot as usize];
+        connection.phase = Phase::Leaving(farewell);
+        match (connection.armed, farewell) {
+            (true, _) => self.ring.disarm(slot),
+            (false, Farewell::Close) => self.ring.close(slot),
+            (false, Farewell::Reset) => self.ring.reset(slot),
+        }
+    }
+
+    /// One that stalled reads again.
+    fn read_on(&mut self, slot: u32) -> io::Result<()> {
+        let connection = &mut self.connections[slot as usize];
+        connection.phase = Phase::Following;
+        connection.live_since_ms = self.findings.now_ms();
+        match std::mem::replace(&mut connection.armed, true) {
+            true => Ok(()),
+            false => self.ring.arm(slot),
+        }
+    }
+
+    /// All those that stalled read again.
     fn resume(&mut self) -> io::Result<()> {
-        self.findings.timing = false;
         for slot in 0..self.connections.len() {
-            let connection = &mut self.connections[slot];
-            if connection.phase == Phase::Stalled {
-                connection.phase = Phase::Following;
-                if !std::mem::replace(&mut connection.armed, true) {
-                    self.ring.arm(slot as u32)?;
-                }
+            if self.connections[slot].phase == Phase::Stalled {
+                self.read_on(slot as u32)?;
             }
         }
         Ok(())
     }
 
-    /// All that follow close their sockets. A peer sees the end only when no receive is armed, so that goes first.
+    /// All that follow leave.
     fn leave(&mut self) -> io::Result<()> {
-        self.findings.timing = false;
+        let now_ns = unix_ns();
         for slot in 0..self.connections.len() {
-            let connection = &mut self.connections[slot];
-            if matches!(connection.phase, Phase::Following | Phase::Stalled) {
-                connection.phase = Phase::Leaving;
+            if matches!(self.connections[slot].phase, Phase::Following | Phase::Stalled) {
                 self.following -= 1;
-                match connection.armed {
-                    true => self.ring.disarm(slot as u32)?,
-                    false => self.ring.close(slot as u32)?,
-                }
+                self.part(slot as u32, Farewell::Close, now_ns)?;
             }
         }
         Ok(())
-    }
-
-    fn come_back(&mut self) {
-        (self.next, self.away) = (0, 0);
     }
 
     /// Closes the books.
     fn end(mut self) -> Findings {
-        let waiting = |connection: &&Connection| matches!(connection.phase, Phase::Dialling | Phase::Opening);
-        let silent = self.connections.iter().filter(waiting).count();
+        let is_silent = |phase| !matches!(phase, Phase::Following | Phase::Stalled | Phase::Gone);
+        let silent = self.connections.iter().filter(|connection| is_silent(connection.phase)).count();
         if silent > 0 {
             self.findings.errors.insert("no first block in time".to_owned(), silent as u64);
         }

@@ -111,6 +111,13 @@ impl Parser {
         Ok(())
     }
 
+    /// Whether all that was fed ended a block or was a comment: the next byte begins a block.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        let Block { data, event, id } = &self.block;
+        self.line.is_empty() && data.is_none() && event.is_none() && id.is_none() && self.progress == Progress::Lines
+    }
+
     /// The id to resume with (`Last-Event-ID`): that of the last block that was ended, even if it was no event.
     #[must_use]
     pub fn last_event_id(&self) -> Option<&[u8]> {
