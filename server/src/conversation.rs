@@ -23,7 +23,7 @@ use self::answer::Answered;
 use self::connection::{Connection, End};
 use self::pipeline::Pipeline;
 use self::rest::Plan;
-use crate::core::Core;
+use crate::core::{Core, Welcome};
 use fantail_engine::limits::BODY_BYTES_MAX;
 
 /// What becomes of the connection after an answer.
@@ -32,14 +32,6 @@ enum Next {
     Request,
     /// The connection is over, or no longer ours.
     Over,
-}
-
-/// How a connection was accepted.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Welcome {
-    Open,
-    /// Only to be told that the server is full.
-    Full,
 }
 
 /// Talks until the connection ends or is handed to the audience.
@@ -53,7 +45,7 @@ async fn converse(core: Rc<Core>, socket: TcpStream, welcome: Welcome) {
             Err(End::Gone) => break,
         }
     }
-    core.conversation_ended();
+    core.conversation_ended(welcome);
 }
 
 /// One request; its answer comes at once, or together with those of the requests that are there already.

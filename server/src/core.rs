@@ -54,6 +54,14 @@ pub(crate) enum Stage {
     Ending,
 }
 
+/// How a connection was accepted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Welcome {
+    Open,
+    /// Only to be told that the server is full.
+    Full,
+}
+
 /// See the module. Conversations hold it by `Rc`.
 pub(crate) struct Core {
     pub(crate) number: usize,
@@ -65,6 +73,8 @@ pub(crate) struct Core {
     pub(crate) stage: Cell<Stage>,
     /// Conversations under way.
     pub(crate) conversations: Cell<usize>,
+    /// Those of them that are only told that the server is full.
+    refused: Cell<usize>,
     /// Those of them that follow several streams.
     several: RefCell<Severals>,
     /// Sockets whose conversations rest between requests, by how many began to before.
@@ -143,6 +153,7 @@ impl Core {
             nudge: Nudge::default(),
             stage: Cell::new(Stage::Open),
             conversations: Cell::new(0),
+            refused: Cell::new(0),
             several: RefCell::default(),
             resting: RefCell::default(),
             rests: Cell::new(0),
@@ -242,9 +253,16 @@ impl Core {
         self.conversations.get() >= self.settings().conversations_max
     }
 
-    /// Whether no further connection may be seated; the conversation that asks is one of them.
+    /// Whether no further connection may be let in.
     pub(crate) fn has_too_many_connections(&self) -> bool {
-        self.conversations.get() + self.audience.borrow().seated() > self.settings().connections_max
+        self.conversations.get() - self.refused.get() + self.audience.borrow().seated()
+            >= self.settings().connections_max
+    }
+
+    /// A conversation begins.
+    pub(crate) fn conversation_begun(&self, welcome: Welcome) {
+        self.conversations.set(self.conversations.get() + 1);
+        self.refused.set(self.refused.get() + usize::from(welcome == Welcome::Full));
     }
 
     /// Ends the conversation that rests longest, to make room for another.
@@ -263,8 +281,9 @@ impl Core {
     }
 
     /// A conversation has ended.
-    pub(crate) fn conversation_ended(&self) {
+    pub(crate) fn conversation_ended(&self, welcome: Welcome) {
         self.conversations.set(self.conversations.get() - 1);
+        self.refused.set(self.refused.get() - usize::from(welcome == Welcome::Full));
         self.nudge.ring();
     }
 

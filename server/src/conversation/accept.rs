@@ -9,8 +9,8 @@ use std::time::Instant;
 use monoio::net::TcpListener;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::{Welcome, converse};
-use crate::core::{Core, Stage};
+use super::converse;
+use crate::core::{Core, Stage, Welcome};
 use crate::limits::{ACCEPT_PAUSE, DISMISSED_AT_ONCE, STALL_TIME_MAX, TROUBLE_TIME, TURNED_AWAY_MAX, UNSENT_BYTES};
 
 /// A listener that shares its address with those of the other cores.
@@ -75,9 +75,9 @@ pub(crate) async fn accept(core: Rc<Core>, listener: TcpListener) {
                     failed = 0;
                 }
                 let is_crowded = core.has_too_many_conversations();
-                core.conversations.set(core.conversations.get() + 1);
                 let is_full = is_crowded || core.has_too_many_connections();
                 let welcome = if is_full { Welcome::Full } else { Welcome::Open };
+                core.conversation_begun(welcome);
                 monoio::spawn(converse(Rc::clone(&core), socket, welcome));
             }
             // The listener was shut down.

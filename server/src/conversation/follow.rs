@@ -12,11 +12,11 @@ use fantail_engine::topic::Place;
 use super::answer::Answered;
 use super::connection::{Connection, End};
 use super::inquiry::Inquiry;
-use super::{Next, Welcome, hang_up, several};
+use super::{Next, hang_up, several};
 use crate::audience::{Reading, Start};
 use crate::core::following::{Following, Shared, Value};
 use crate::core::question::{Answer, From, Question, Refused};
-use crate::core::{Core, Stage, clock};
+use crate::core::{Core, Stage, Welcome, clock};
 use crate::limits::UNASKED_BYTES_MAX;
 
 /// Where several topics are followed on one connection.
@@ -37,7 +37,7 @@ pub(super) async fn follow(
     let mut out = Vec::new();
     sse::head(&mut out, &core.date());
     let is_leaving = core.stage.get() != Stage::Open;
-    if !is_head && (is_leaving || welcome == Welcome::Full || core.has_too_many_connections()) {
+    if !is_head && (is_leaving || welcome == Welcome::Full) {
         return turn_away(connection, out).await;
     }
     let stream = places[0].stream().to_owned();

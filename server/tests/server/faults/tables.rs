@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::kit::{Client, Follower, JSON, Server, wait_for};
+use crate::kit::{Client, Follower, JSON, Server, request, wait_for};
 
 /// How many seats a tier has when the server may have so many descriptors.
 const DESCRIPTORS: u32 = 64;
@@ -125,6 +125,19 @@ fn a_full_server_tells_newcomers_to_come_back_and_recovers_when_some_leave() {
     }
     assert!(try_to_follow(&server).is_none(), "full again");
     check_served(&mut writer, &mut followers);
+}
+
+/// A storm: whoever comes beyond the maximum doesn't cost those before it their place.
+#[test]
+fn as_many_are_let_in_at_once_as_there_is_room() {
+    let server = Server::with(&["--cores", "1", "--max-connections", "20"]);
+    let mut clients: Vec<_> = (0..60).map(|_| server.connect()).collect();
+    for client in &mut clients {
+        client.send(request("SUBSCRIBE", "/messages", &[], b""));
+    }
+    let mut followers: Vec<_> = clients.into_iter().map(|client| Follower::on(client.socket)).collect();
+    let seated = followers.iter_mut().filter_map(Follower::rest_block).count();
+    assert_eq!(seated, 20);
 }
 
 /// How many of the connections the server has ended; those are the ones that came first.
