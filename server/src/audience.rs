@@ -58,6 +58,21 @@ pub struct Reading {
     pub parts: VecDeque<Range<u64>>,
 }
 
+/// What an audience has seen since its start, and how it is now.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Counts {
+    /// Seats that are taken now.
+    pub seated: usize,
+    /// Those of them whose socket is full now.
+    pub stalled: usize,
+    /// Seats ever taken.
+    pub seatings: u64,
+    /// Times that a socket was full, or took only a part.
+    pub stalls: u64,
+    /// Seats that were left: by a peer that went, was rude or couldn't be served, and at the end.
+    pub departures: u64,
+}
+
 /// When it is noticed that a listener has gone.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Disconnect {
@@ -83,7 +98,7 @@ pub struct Audience {
     snapshots: FxHashMap<SeatId, (Reading, u64)>,
     completions: Vec<Completion>,
     heartbeat: heartbeat::Heartbeat,
-    seated: usize,
+    counts: Counts,
 }
 
 impl Audience {
@@ -105,14 +120,20 @@ impl Audience {
             snapshots: FxHashMap::default(),
             completions: Vec::new(),
             heartbeat: heartbeat::Heartbeat::default(),
-            seated: 0,
+            counts: Counts::default(),
         })
     }
 
     /// Seats that are taken, those on their way out included.
     #[must_use]
     pub fn seated(&self) -> usize {
-        self.seated
+        self.counts.seated
+    }
+
+    /// What it has seen.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.counts
     }
 
     /// Begins to watch a stream; from then on the other calls about it are expected in the log's order.
@@ -272,7 +293,8 @@ impl Audience {
         let generation = seat.generation;
         self.expect_departure(id);
         self.behind.push_back((id, generation));
-        self.seated += 1;
+        self.counts.seated += 1;
+        self.counts.seatings += 1;
         Ok(())
     }
 
@@ -352,6 +374,7 @@ impl Audience {
                     State::Leaving => self.close_if_unarmed(id),
                     _ if result < 0 => self.leave(id),
                     _ => {
+                        self.counts.stalled -= 1;
                         seat.state = State::Behind;
                         let generation = seat.generation;
                         self.behind.push_back((id, generation));
@@ -366,7 +389,7 @@ impl Audience {
             Kind::Close => {
                 assert!(result >= 0, "the slot of a seat couldn't be closed: errno {}", -result);
                 self.tiers[tier].release(tag.slot);
-                self.seated -= 1;
+                self.counts.seated -= 1;
             }
         }
     }
@@ -388,6 +411,8 @@ impl Audience {
         let tier = &mut self.tiers[id.tier()];
         let seat = tier.seat(id.slot());
         seat.state = State::Stalled;
+        self.counts.stalled += 1;
+        self.counts.stalls += 1;
         seat.armed |= armed::WRITABLE;
         tier.poll(Kind::Writable, id.slot(), libc::POLLOUT);
     }
@@ -426,6 +451,8 @@ impl Audience {
         if matches!(seat.state, State::Free | State::Leaving | State::Closing) {
             return;
         }
+        self.counts.stalled -= usize::from(seat.state == State::Stalled);
+        self.counts.departures += 1;
         seat.state = State::Leaving;
         let followers = seat.followers;
         if seat.in_snapshot {

@@ -362,6 +362,8 @@ impl Hall {
             assert!(tier.seats().iter().all(|seat| seat.state == State::Free && seat.armed == 0));
         }
         assert_eq!((self.audience.followers.len(), self.audience.snapshots.len()), (0, 0), "nothing is left behind");
+        let counts = self.audience.counts();
+        assert_eq!((counts.stalled, counts.seatings), (0, counts.departures), "who came has gone");
         assert!(self.audience.watched.iter().all(|(_, watched)| watched.is_empty()));
     }
 }

@@ -40,6 +40,7 @@ impl Core {
             }
             if self.stage.get() == Stage::Ending && self.is_over() {
                 self.home.borrow_mut().close();
+                tracing::info!(core = self.number, counts = ?self.audience.borrow().counts(), "its listeners are gone");
                 return Ok(());
             }
             if !is_due {
@@ -146,13 +147,18 @@ async fn listen_for_letters(core: Rc<Core>, doorbell: UnixStream) {
     }
 }
 
-/// Once a second: the audience's clock, and memory that a burst has left.
+/// Once a second: the audience's clock, and memory that a burst has left. Once a minute it says how things are, if anybody wants
+/// to know.
 async fn tick(core: Rc<Core>) {
-    loop {
+    for second in 1u64.. {
         // Each core ticks at its own moment.
         monoio::time::sleep(Duration::from_millis(995 + u64::from(clock::jitter(10)))).await;
         core.audience.borrow_mut().tick();
         memory::give_back();
+        if second.is_multiple_of(60) {
+            let conversations = core.conversations.get();
+            tracing::debug!(core = core.number, conversations, counts = ?core.audience.borrow().counts(), "a minute");
+        }
         core.nudge.ring();
     }
 }

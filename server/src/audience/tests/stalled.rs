@@ -41,6 +41,7 @@ fn partial_sends_lose_and_repeat_no_byte() {
     }
     hall.rest();
     let stalled = hall.audience.tiers[0].seats().iter().filter(|seat| seat.state == State::Stalled).count();
+    assert_eq!(hall.audience.counts().stalled, stalled);
     assert!(stalled > 12, "only {stalled} seats are stalled: nothing was tested");
     hall.serve(&mut clients);
     drop(clients);
@@ -61,7 +62,7 @@ fn seats_that_stall_hold_up_nobody() {
     }
     let is_stalled =
         |hall: &Hall| hall.audience.tiers[0].seats().iter().filter(|seat| seat.state == State::Stalled).count();
-    assert_eq!(is_stalled(&hall), slow.len());
+    assert_eq!((is_stalled(&hall), hall.audience.counts().stalled), (slow.len(), slow.len()));
     hall.rest();
     assert!(!hall.turn(), "nothing turns while nothing drains");
     hall.serve(&mut slow);
