@@ -128,6 +128,15 @@ pub(crate) struct SwarmArguments {
     /// After the run: leave, publish this many writes, return all at once with the last ids, and time the catching up.
     #[arg(long, num_args = 0..=1, default_missing_value = "100")]
     pub(crate) reconnect: Option<u64>,
+    /// Meanwhile, GET a URL this many times per second, at random moments: four of five times on a connection that is kept,
+    /// else on a fresh one, and time it from the moment that it was meant for. Statuses other than 2xx and 404 are errors. It
+    /// happens on threads that run before all others where that is allowed (to root). Where it isn't, and on a CPU that they
+    /// share with the swarm (--cores), their figures are the swarm's as well as the server's.
+    #[arg(long, value_name = "RATE")]
+    pub(crate) probe: Option<f64>,
+    /// What to GET, if it isn't what is published to, or else followed: of a collection of Fantail's, its first document.
+    #[arg(long, value_name = "URL", requires = "probe")]
+    pub(crate) probe_url: Option<String>,
     /// The server's process, to report its CPU time and memory.
     #[arg(long)]
     pub(crate) pid: Option<u32>,

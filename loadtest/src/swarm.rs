@@ -7,7 +7,9 @@ mod template;
 mod progress;
 mod publisher;
 mod thread;
-mod writer;
+
+mod client;
+mod probe;
 
 mod connection;
 mod members;
@@ -30,6 +32,7 @@ use std::time::{Duration, Instant};
 use connection::Findings;
 use gauge::{Kernel, Process};
 use plan::Plan;
+use probe::{Probe, Probed};
 use progress::{Progress, Stage};
 use publisher::Published;
 use publishing::Publishing;
@@ -55,7 +58,8 @@ pub(crate) fn run(typed: &SwarmArguments) -> Result<(), Failure> {
         Process::read(pid).map_err(|error| Failure::Usage(format!("--pid {pid}: {error}")))?;
     }
     let written = plan.publishing.as_ref().map(|publishing| publishing.target.address);
-    for address in plan.addresses.iter().chain(&written) {
+    let probed = plan.probing.as_ref().map(|probing| probing.target.address);
+    for address in plan.addresses.iter().chain(&written).chain(&probed) {
         TcpStream::connect_timeout(address, REACH)
             .map_err(|error| Failure::Unreachable(format!("{address}: {error}")))?;
     }
@@ -94,6 +98,7 @@ struct Run {
     /// Followers that didn't receive as many frames as were to be waited for.
     short: u64,
     writes: Option<Writes>,
+    probed: Option<Probed>,
     stalled: Option<(u64, Option<Duration>)>,
     reconnected: Option<(u64, Option<Duration>)>,
 }
@@ -129,6 +134,7 @@ impl Run {
             expected: None,
             short: 0,
             writes: None,
+            probed: None,
             stalled: None,
             reconnected: None,
         })
@@ -153,12 +159,14 @@ impl Run {
 
     /// Publishes, or listens, and waits for stragglers.
     fn measure(&mut self) {
+        let probe = self.plan.probing.as_ref().map(|probing| Probe::start(&self.plan, probing));
         let start = Instant::now();
         let before = self.progress.sums().frames;
         if let Some(publishing) = self.plan.publishing.clone() {
             let writes = (publishing.rate * self.plan.time.as_secs_f64()).ceil() as u64;
             self.progress.advance(Stage::Churn);
             self.publish(&publishing, writes.max(1));
+            probe.iter().for_each(Probe::stop);
             self.progress.advance(Stage::Calm);
             let count = self.published.counts.iter().sum();
             let latency = self.published.latency.clone();
@@ -181,6 +189,7 @@ impl Run {
         self.window = start.elapsed();
         self.frames = self.progress.sums().frames - before;
         self.readings[2] = read(self.pid.as_deref());
+        self.probed = probe.map(Probe::end);
     }
 
     /// Publishes in a thread of its own while this one says how it goes.
@@ -241,6 +250,9 @@ impl Run {
         for error in self.published.errors.drain(..) {
             all.error(error);
         }
+        for (why, count) in self.probed.iter().flat_map(|probed| &probed.errors) {
+            all.errors.insert(why.clone(), *count);
+        }
         if self.short > 0 {
             all.errors.insert("fewer frames than --count in time".to_owned(), self.short);
         }
@@ -259,6 +271,7 @@ impl Run {
             churn: self.plan.churning.map(|churning| (churning.seed, all.tally)),
             errors: all.errors,
             writes: self.writes,
+            probed: self.probed,
             stalled: self.stalled,
             reconnected: self.reconnected,
             readings: self.readings,

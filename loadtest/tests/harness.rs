@@ -172,6 +172,55 @@ fn who_is_turned_away_tries_again() {
     assert!(report["churn"]["turned_away"].as_u64() > Some(FOLLOWERS), "{report:#}");
 }
 
+/// For half a second, a GET every 5 ms.
+const PROBE: [&str; 6] = ["--probe", "200", "--for", "0.5", "--patience", "2"];
+
+fn probed(report: &Value) -> (u64, u64, u64) {
+    let probe = &report["probe"];
+    let [kept, fresh] = ["latency_us", "fresh_latency_us"].map(|name| probe[name]["count"].as_u64().expect(name));
+    assert_eq!(probe["count"], kept + fresh, "{report:#}");
+    (kept, fresh, probe["errors"].as_u64().expect("a number"))
+}
+
+#[test]
+fn others_are_served_meanwhile() {
+    let address = fixture::start(Manner::Good);
+    let foreign = fixture::start(Manner::Foreign);
+    let elsewhere = ["--foreign", "--probe-url", &format!("http://{foreign}/health")];
+    for (path, more) in
+        [("/m", &["--publish", "200"][..]), ("/m", &[]), ("/m/1?from=now", &[]), ("/m/none", &[]), ("/m", &elsewhere)]
+    {
+        let (code, report) = swarm(address, path, &[&PROBE, more].concat());
+        assert_eq!((code, faults(&report)), (Some(0), [0; 4]), "{path} {more:?} {report:#}");
+        let (kept, fresh, errors) = probed(&report);
+        // All that were meant for the time, and more if this machine is late; the last write is meant for 5 ms before its end.
+        assert!(kept >= 79 && fresh >= 19 && errors == 0, "{path} {more:?} {report:#}");
+        assert!((kept / 4).abs_diff(fresh) <= 2, "one of five is on a fresh connection: {report:#}");
+    }
+}
+
+#[test]
+fn what_waits_behind_a_late_answer_is_late() {
+    let (code, report) = swarm(fixture::start(Manner::Hesitates), "/m", &PROBE);
+    assert_eq!((code, probed(&report).2), (Some(0), 0), "{report:#}");
+    let latency = |of: &str, quantile: &str| report["probe"][of][quantile].as_u64().expect("microseconds");
+    let hesitation = fixture::HESITATION.as_micros() as u64;
+    assert!(latency("latency_us", "max") >= hesitation, "{report:#}");
+    assert!(
+        latency("latency_us", "p50") >= hesitation / 20,
+        "three fifths of all were meant for that time: {report:#}"
+    );
+    assert!(latency("fresh_latency_us", "p50") < hesitation / 2, "these don't wait behind it: {report:#}");
+}
+
+#[test]
+fn failed_probes_are_errors() {
+    let (code, report) = swarm(fixture::start(Manner::Refuses), "/m", &PROBE);
+    let (kept, fresh, errors) = probed(&report);
+    assert_eq!((code, errors), (Some(1), kept + fresh), "{report:#}");
+    assert_eq!(report["errors_by_reason"]["GET: status 503"], errors, "{report:#}");
+}
+
 #[test]
 fn a_listener_needs_no_publisher() {
     let address = fixture::start(Manner::Good);

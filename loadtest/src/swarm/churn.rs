@@ -177,10 +177,11 @@ impl Churn {
 
 /// A small generator: SplitMix64, whose whole state is a number that grows by a constant.
 #[derive(Debug, Clone, Copy)]
-struct Dice(u64);
+pub(crate) struct Dice(u64);
 
 impl Dice {
-    fn new(seed: u64, number: u64) -> Dice {
+    /// The sequence of this number.
+    pub(crate) fn new(seed: u64, number: u64) -> Dice {
         // The numbers' sequences begin at scattered places of the one cycle.
         Dice(Dice(seed).roll() ^ Dice(number).roll())
     }
@@ -197,7 +198,7 @@ impl Dice {
     }
 
     /// From 0 to just below 1.
-    fn share(&mut self) -> f64 {
+    pub(crate) fn share(&mut self) -> f64 {
         (self.roll() >> 11) as f64 / (1_u64 << 53) as f64
     }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use fantail_engine::topic::Topic;
 
 use super::churn::Churning;
+use super::probe::Probing;
 use super::publishing::Publishing;
 use super::{gauge, publishing};
 use crate::Failure;
@@ -45,6 +46,8 @@ pub(crate) struct Plan {
     pub(crate) last_event_id: Option<String>,
     /// The writes, if this run publishes.
     pub(crate) publishing: Option<Publishing>,
+    /// What is fetched meanwhile, if anything is.
+    pub(crate) probing: Option<Probing>,
     /// How long to publish or listen.
     pub(crate) time: Duration,
     /// Frames that each follower must have received for a run that only listens to end.
@@ -79,6 +82,14 @@ impl Plan {
             Some(rate) => Some(Publishing::resolve(typed, rate, server, &target, &topics)?),
             None => None,
         };
+        let probing = match typed.probe {
+            Some(rate) => {
+                let written = publishing.as_ref().map(|publishing| (&publishing.target, &publishing.paths[0]));
+                let (resource, path) = written.unwrap_or((&target, &topics[0]));
+                Some(Probing::resolve(typed, rate, server, resource, path)?)
+            }
+            None => None,
+        };
         let slots = gauge::descriptors_max().min(1 << 20);
         let threads = typed.threads.max(typed.connections.div_ceil(slots)).min(typed.connections);
         let positions = match (server, publishing::place(&topics[0])) {
@@ -99,6 +110,7 @@ impl Plan {
             rules: Rules { positions, counter },
             last_event_id: typed.last_event_id.clone(),
             publishing,
+            probing,
             time: Duration::from_secs_f64(typed.seconds),
             count: typed.count,
             patience: Duration::from_secs_f64(typed.patience),
@@ -149,9 +161,9 @@ fn check(typed: &SwarmArguments) -> Result<(), Failure> {
         return usage("there must be a connection, a thread, a topic and a publisher at least".to_owned());
     }
     let positive = |seconds: f64| seconds.is_finite() && seconds > 0.0;
-    let optional = [typed.publish, typed.churn];
+    let optional = [typed.publish, typed.churn, typed.probe];
     if !positive(typed.seconds) || !positive(typed.patience) || !optional.into_iter().flatten().all(positive) {
-        return usage("--publish, --for, --churn and --patience must be positive".to_owned());
+        return usage("--publish, --probe, --for, --churn and --patience must be positive".to_owned());
     }
     if !(0.0..=1.0).contains(&typed.stall) {
         return usage("--stall is a share between 0 and 1".to_owned());
@@ -269,6 +281,21 @@ mod tests {
     }
 
     #[test]
+    fn what_is_probed_is_what_is_written() {
+        for (typed, request) in [
+            ("/m?from=now", "GET /m?limit=1 "),
+            ("/m/7?from=now", "GET /m/7 "),
+            ("/m --publish 1 --publish-to http://127.0.0.1:1/m/one", "GET /m/one "),
+            ("/load --publish 1 --topics 3", "GET /load/t0 "),
+            ("/sub --foreign --probe-url http://127.0.0.1:1/health?x=1", "GET /health?x=1 "),
+        ] {
+            let plan = plan(&format!("http://127.0.0.1:1{typed} --probe 5")).expect(typed);
+            let probing = plan.probing.expect("a probe");
+            assert!(probing.request.starts_with(request), "{typed}: {}", probing.request);
+        }
+    }
+
+    #[test]
     fn nonsense_is_refused() {
         for typed in [
             "http://127.0.0.1:1/m --connections 0",
@@ -280,6 +307,9 @@ mod tests {
             "http://127.0.0.1:1/-/events --publish 1",
             "http://127.0.0.1:1/m --publish 1 --burst 0",
             "http://127.0.0.1:1/m --foreign --topics 2",
+            "http://127.0.0.1:1/m --probe 0",
+            "http://127.0.0.1:1/m --foreign --probe 1",
+            "http://127.0.0.1:1/-/events?topic=/a --probe 1",
             "http://127.0.0.1:1/{topic} --topics 2 --publish 1 --publish-to http://127.0.0.1:2/m",
             "http://192.0.2.1/m --spread 2",
         ] {

@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 
+use super::client::Client;
 use super::connection::latencies;
 use super::cores;
 use super::plan::Plan;
 use super::publishing::{self, Method, Publishing};
 use super::template::Values;
 use super::thread::unix_ns;
-use super::writer::Writer;
 use crate::Failure;
 
 /// What the writers did.
@@ -40,11 +40,11 @@ pub(crate) fn create(publishing: &Publishing) -> Result<(), Failure> {
     if publishing.method == Method::Post {
         return Ok(());
     }
-    let mut writer = Writer::new(publishing);
+    let mut client = Client::new(publishing.target.address);
     for (topic, path) in publishing.paths.iter().enumerate() {
-        writer.queue(path, &body(publishing, topic, 0, 0));
+        client.queue(&publishing.request(path, &body(publishing, topic, 0, 0)));
         let mut failure = None;
-        writer.send(|answer| {
+        client.send(|answer| {
             failure = match answer {
                 Ok(200..=299) => None,
                 Ok(status) => Some(Failure::Usage(format!("PUT {path} was answered with {status}"))),
@@ -91,7 +91,7 @@ pub(crate) fn publish(plan: &Plan, publishing: &Publishing, writes: u64, publish
 struct Lane<'a> {
     publishing: &'a Publishing,
     number: usize,
-    writer: Writer,
+    client: Client,
     /// See [`Published::counts`].
     counts: Vec<u64>,
     errors: Vec<String>,
@@ -101,9 +101,9 @@ struct Lane<'a> {
 
 impl<'a> Lane<'a> {
     fn new(plan: &Plan, publishing: &'a Publishing, number: usize, counts: Vec<u64>) -> Lane<'a> {
-        let writer = Writer::new(publishing);
+        let client = Client::new(publishing.target.address);
         let patience = plan.patience;
-        Lane { publishing, number, writer, counts, errors: Vec::new(), latency: latencies(), patience }
+        Lane { publishing, number, client, counts, errors: Vec::new(), latency: latencies(), patience }
     }
 
     /// Sends this lane's part of all bursts, each at its moment.
@@ -150,11 +150,11 @@ impl<'a> Lane<'a> {
             next[topic] += 1;
             sent.push((topic, next[topic]));
             let body = body(self.publishing, topic, next[topic], time_ns);
-            self.writer.queue(&self.publishing.paths[topic], &body);
+            self.client.queue(&self.publishing.request(&self.publishing.paths[topic], &body));
         }
         let mut answered = sent.into_iter();
         let mut goes_on = true;
-        self.writer.send(|answer| {
+        self.client.send(|answer| {
             let write = answered.next();
             match (answer, write) {
                 // A write that was refused before it leaves a hole in the counters, which its followers then see too.

@@ -58,7 +58,7 @@ pub(crate) enum Method {
 
 impl Method {
     /// As a request has it.
-    pub(crate) fn name(self) -> &'static str {
+    fn name(self) -> &'static str {
         match self {
             Method::Post => "POST",
             Method::Put => "PUT",
@@ -119,6 +119,17 @@ impl Publishing {
             payload: typed.payload.unwrap_or(FRAME_BYTES.saturating_sub(rest).max(1)),
         })
     }
+
+    /// A write's request, head and body.
+    pub(crate) fn request(&self, path: &str, body: &str) -> String {
+        let Publishing { target, method, content_type, .. } = self;
+        format!(
+            "{} {path} HTTP/1.1\r\nHost: {}\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\n\r\n{body}",
+            method.name(),
+            target.authority,
+            body.len()
+        )
+    }
 }
 
 /// The name of a topic, counted from 0.
@@ -131,6 +142,7 @@ pub(crate) fn place(path: &str) -> Option<Place> {
     Place::parse(without_query(path)).ok().filter(|_| !path.starts_with("/-/"))
 }
 
-fn without_query(path: &str) -> &str {
+/// A path as a resource is named.
+pub(crate) fn without_query(path: &str) -> &str {
     path.split_once('?').map_or(path, |(path, _)| path)
 }

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::churn::Tally;
 use super::gauge::{Kernel, Process};
+use super::probe::Probed;
 use crate::ledger::Faults;
 
 /// What processes and the kernel showed over the measured time.
@@ -64,6 +65,8 @@ pub(crate) struct Report {
     pub(crate) errors: BTreeMap<String, u64>,
     /// The writes, if the run published.
     pub(crate) writes: Option<Writes>,
+    /// What was fetched meanwhile, if anything was.
+    pub(crate) probed: Option<Probed>,
     /// Followers that stalled, and how long they took to catch up; no time if some didn't.
     pub(crate) stalled: Option<(u64, Option<Duration>)>,
     /// Writes that were missed, and how long all took to return and catch up; no time if some didn't.
@@ -153,6 +156,12 @@ impl Report {
                 "took_s": seconds(&writes.took),
                 "latency_us": quantiles(&writes.latency),
             })),
+            "probe": self.probed.as_ref().map(|probed| json!({
+                "count": probed.count(),
+                "errors": probed.errors.values().sum::<u64>(),
+                "latency_us": quantiles(&probed.kept),
+                "fresh_latency_us": quantiles(&probed.fresh),
+            })),
             "stalled": self.stalled.as_ref().map(|(followers, took)| json!({
                 "followers": followers,
                 "caught_up_s": took.as_ref().map(seconds),
@@ -193,6 +202,10 @@ impl fmt::Display for Report {
         if let Some(Writes { count, rate, took, latency }) = &self.writes {
             let took = took.as_secs_f64();
             row("writes", format!("{count} in {took:.2} s, at {rate}/s; answered in ms {}", Spread(latency)))?;
+        }
+        if let Some(Probed { kept, fresh, .. }) = &self.probed {
+            row("probe", format!("{} GETs on a kept connection; in ms {}", kept.len(), Spread(kept)))?;
+            row("", format!("{} GETs on fresh ones; in ms {}", fresh.len(), Spread(fresh)))?;
         }
         let expected = self.expected.map_or(String::new(), |expected| format!(" of {expected}"));
         let window = self.window.as_secs_f64();

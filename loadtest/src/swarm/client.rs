@@ -1,13 +1,14 @@
-//! A connection that writes: requests queued, sent in one go, and their answers read in order. It is liberal in what it
-//! takes for an answer, since it isn't the writes that are tested: with a length, in chunks, or up to the connection's end.
+//! A connection that asks: requests queued, sent in one go, and their answers read in order. It is liberal in what it takes
+//! for an answer, since it isn't the answers that are tested: with a length, in chunks, or up to the connection's end. It
+//! refuses an event stream, which has no end.
 
 use std::io::{self, Read, Write};
-use std::net::TcpStream;
+use std::mem::MaybeUninit;
+use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use fantail_engine::protocol::http1::{BodyReader, Framing};
-
-use super::publishing::Publishing;
+use socket2::SockRef;
 
 /// How long a connection, a send and an answer are awaited.
 const ANSWER: Duration = Duration::from_secs(30);
@@ -18,9 +19,9 @@ const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// Fields of an answer's head.
 const FIELDS_MAX: usize = 64;
 
-/// A connection that is opened when it is first needed, and again when the server closed it after an answer.
-pub(crate) struct Writer {
-    publishing: Publishing,
+/// A connection that is opened when it is first needed, and again when the server closed it between two requests.
+pub(crate) struct Client {
+    address: SocketAddr,
     /// Requests to be sent, one after the other.
     queue: Vec<u8>,
     /// Where each of them ends.
@@ -30,28 +31,20 @@ pub(crate) struct Writer {
     received: Vec<u8>,
 }
 
-impl Writer {
-    /// A writer that hasn't connected.
-    pub(crate) fn new(publishing: &Publishing) -> Writer {
-        let (queue, ends, received) = (Vec::new(), Vec::new(), Vec::new());
-        Writer { publishing: publishing.clone(), queue, ends, stream: None, received }
+impl Client {
+    /// A client that hasn't connected.
+    pub(crate) fn new(address: SocketAddr) -> Client {
+        Client { address, queue: Vec::new(), ends: Vec::new(), stream: None, received: Vec::new() }
     }
 
-    /// Queues a write.
-    pub(crate) fn queue(&mut self, path: &str, body: &str) {
-        let Publishing { target, method, content_type, .. } = &self.publishing;
-        let request = format!(
-            "{} {path} HTTP/1.1\r\nHost: {}\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\n\r\n{body}",
-            method.name(),
-            target.authority,
-            body.len()
-        );
+    /// Queues a request, head and body.
+    pub(crate) fn queue(&mut self, request: &str) {
         self.queue.extend_from_slice(request.as_bytes());
         self.ends.push(self.queue.len());
     }
 
     /// Sends what is queued in one go, reads the answers and calls `on` with the status of each as it comes. After an
-    /// error, which is the last call, nothing is known of the writes that weren't answered.
+    /// error, which is the last call, nothing is known of the requests that weren't answered.
     pub(crate) fn send(&mut self, mut on: impl FnMut(io::Result<u16>)) {
         let (queue, ends) = (std::mem::take(&mut self.queue), std::mem::take(&mut self.ends));
         let (mut answered, mut from) = (0, 0);
@@ -70,7 +63,7 @@ impl Writer {
 
     /// Sends `requests` and reads up to `count` answers: fewer if the server says with one that it closes.
     fn exchange(&mut self, requests: &[u8], count: usize, mut on: impl FnMut(u16)) -> io::Result<()> {
-        let mut stream = match self.stream.take() {
+        let mut stream = match self.stream.take().filter(is_open) {
             Some(stream) => stream,
             None => self.connect()?,
         };
@@ -87,7 +80,7 @@ impl Writer {
     }
 
     fn connect(&mut self) -> io::Result<TcpStream> {
-        let stream = TcpStream::connect_timeout(&self.publishing.target.address, ANSWER)?;
+        let stream = TcpStream::connect_timeout(&self.address, ANSWER)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(ANSWER))?;
         stream.set_write_timeout(Some(ANSWER))?;
@@ -150,7 +143,15 @@ impl Writer {
     }
 }
 
-/// An answer's head, as far as it matters to a writer.
+/// Whether a connection on which no answer is awaited can be used: a server may close those that are idle, or say before it
+/// does that it will.
+fn is_open(stream: &TcpStream) -> bool {
+    let nothing =
+        SockRef::from(stream).recv_with_flags(&mut [MaybeUninit::uninit()], libc::MSG_PEEK | libc::MSG_DONTWAIT);
+    nothing.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+}
+
+/// An answer's head, as far as it matters to a client.
 #[derive(Debug, PartialEq, Eq)]
 struct Head {
     status: u16,
@@ -170,6 +171,9 @@ fn head(bytes: &[u8]) -> io::Result<Option<Head>> {
         let found = response.headers.iter().find(|field| field.name.eq_ignore_ascii_case(name));
         found.and_then(|field| std::str::from_utf8(field.value).ok())
     };
+    if field("content-type").is_some_and(|kind| kind.starts_with("text/event-stream")) {
+        return Err(io::Error::other("an event stream instead of an answer that ends"));
+    }
     let status = response.code.unwrap_or(0);
     let body = match (status, field("transfer-encoding"), field("content-length").map(str::parse)) {
         (..200 | 204 | 304, _, _) => Some(Framing::Empty),
@@ -205,6 +209,8 @@ mod tests {
             assert_eq!(found, Some(Head { status, length: bytes.len() - 4, body, keeps }), "{fields}");
             assert_eq!(head(&bytes.as_bytes()[..fields.len()]).expect("a part of a head"), None);
         }
-        assert!(head(b"HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\n").is_err());
+        for field in ["Content-Length: many", "Content-Type: text/event-stream"] {
+            assert!(head(format!("HTTP/1.1 200 OK\r\n{field}\r\n\r\n").as_bytes()).is_err(), "{field}");
+        }
     }
 }
