@@ -458,19 +458,11 @@ impl Audience {
         if seat.in_snapshot {
             self.snapshots.remove(&id);
         }
-        self.close_or_shut_down(id);
-        self.part(followers);
-    }
-
-    /// With a poll armed the peer wouldn't notice a close: then the socket is shut down first, which completes the polls.
-    fn close_or_shut_down(&mut self, id: SeatId) {
+        // With a poll armed, be it another seat's on an older kernel, the peer wouldn't notice a close alone.
         let tier = &mut self.tiers[id.tier()];
-        let seat = tier.seat(id.slot());
-        if seat.armed == 0 {
-            return self.close_if_unarmed(id);
-        }
-        seat.armed |= armed::SHUTDOWN;
+        tier.seat(id.slot()).armed |= armed::SHUTDOWN;
         tier.shutdown(id.slot());
+        self.part(followers);
     }
 
     /// Closes the socket of a seat that leaves once nothing that the kernel holds for it is outstanding.

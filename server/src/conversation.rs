@@ -1,7 +1,8 @@
 //! Connections that talk: one async task each, sequential from the first byte to the last answer or the hand-over.
 //!
-//! A conversation reads a request, does what it asks, and answers; then the next. A request to follow ends it: once the
-//! head and the first block are written, the socket goes to the audience and the task is over.
+//! A conversation reads a request, does what it asks, and answers; then the next. Writes that came together are begun together
+//! and answered together. A request to follow ends it: once the head and the first block are written, the socket goes to the
+//! audience and the task is over.
 
 pub(crate) mod accept;
 mod answer;
@@ -60,7 +61,7 @@ async fn exchange(
     }
     let inquiry = connection.read_head(core).await?;
     let plan = inquiry.as_ref().ok().filter(|inquiry| !inquiry.wants_events()).map(rest::plan);
-    let stream = plan.as_ref().and_then(|plan| plan.as_ref().ok()?.written_stream()).map(str::to_owned);
+    let stream = plan.as_ref().and_then(|plan| plan.as_ref().ok()?.pipelined_stream()).map(str::to_owned);
     if pipeline.is_ahead_of(stream.as_deref()) {
         pipeline.settle(core, &mut connection).await?;
     }

@@ -25,6 +25,9 @@ pub(crate) const LINGER_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Writes of one connection that are begun before the first of them is answered.
 pub(crate) const PIPELINE_MAX: usize = 64;
 
+/// How long such writes are begun before the core looks at something else.
+pub(crate) const PIPELINE_TIME: Duration = Duration::from_micros(500);
+
 /// Bytes of one read: a head at its greatest.
 pub(crate) const READ_BYTES: usize = 16 * 1024;
 
@@ -62,8 +65,14 @@ pub(crate) const QUIET_MAX: u8 = 15;
 /// little for each of its steps.
 pub(crate) const FAN_OUT_TIME: Duration = Duration::from_millis(1);
 
+/// The same when the conversations had much to do before: as long as they took, up to this.
+pub(crate) const FAN_OUT_TIME_MAX: Duration = Duration::from_millis(4);
+
 /// Times that the runtime's ring is entered before: a request that is there is accepted, read and answered.
 pub(crate) const BREATH_STEPS: usize = 3;
+
+/// How long the conversations may take before no further such step is begun.
+pub(crate) const BREATH_TIME: Duration = Duration::from_micros(500);
 
 /// Entries that it sends before it looks at the time: some 0.5 ms.
 pub(crate) const QUANTUM_ENTRIES: usize = 128;

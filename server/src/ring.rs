@@ -101,7 +101,9 @@ impl Ring {
         self.pushed += 1;
     }
 
-    /// Runs what was pushed, and the completions' work that the kernel put off until an enter.
+    /// Runs what was pushed, and the completions' work that the kernel put off until an enter, though not always all of it: since
+    /// Linux 6.13 it stops after some twenty, without ringing again. Whoever goes to sleep must see that [`Ring::is_woken`]
+    /// says no.
     ///
     /// # Panics
     /// If the kernel refuses the ring itself: a fault of ours.

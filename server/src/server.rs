@@ -18,7 +18,7 @@ use signal_hook::iterator::Signals;
 use crate::audience::Disconnect;
 use crate::conversation::accept;
 use crate::core::{Core, Cores, Settings};
-use crate::limits::{RELEASE_TIME, STOP_TIME};
+use crate::limits::{RELEASE_TIME, STOP_TIME, TURNED_AWAY_MAX};
 use crate::ring::Refused;
 use crate::storage::clerk::Clerk;
 use crate::storage::folder::DataFolder;
@@ -84,6 +84,7 @@ pub fn start(options: &Options) -> anyhow::Result<Server> {
         descriptors >= needed,
         "the limit of descriptors (ulimit -Hn) is {descriptors}; {needed} are needed"
     );
+    let (conversations_max, turned_away_max) = conversations_max(descriptors as usize, count);
     let recovered = recovery::recover(folder.path(), options.durability)?;
 
     let settings = Settings {
@@ -94,7 +95,8 @@ pub fn start(options: &Options) -> anyhow::Result<Server> {
         documents_bytes: options.documents_bytes,
         disconnect: options.disconnect,
         tier_slots: descriptors.min(TIER_SLOTS_MAX) as u32,
-        conversations_max: conversations_max(descriptors as usize, count),
+        conversations_max,
+        turned_away_max,
         connections_max: options.connections_max.div_ceil(count),
     };
     let cores = Arc::new(Cores::new(settings, count)?);
@@ -232,16 +234,24 @@ fn probe(address: SocketAddr) -> io::Result<()> {
     }
 }
 
-/// Conversations that each core may have: what the files of streams leave of the descriptors.
-fn conversations_max(descriptors: usize, cores: usize) -> usize {
-    const FILES: usize = 3 * STREAMS_MAX + 64;
-    if descriptors < 2 * FILES {
-        tracing::warn!(
-            descriptors,
-            "the limit of descriptors is too low for {STREAMS_MAX} streams and as many connections"
-        );
+/// Conversations that each core may have, and those beyond that are only told that the server is full: what the files of streams
+/// and the cores themselves leave of the descriptors.
+fn conversations_max(descriptors: usize, cores: usize) -> (usize, usize) {
+    const FILES: usize = 3 * STREAMS_MAX + DESCRIPTORS_MIN as usize;
+    let reserved = FILES + cores * (TURNED_AWAY_MAX + DESCRIPTORS_OF_A_CORE as usize);
+    match descriptors.checked_sub(reserved) {
+        Some(left) if left >= descriptors / 2 => (left / cores, TURNED_AWAY_MAX),
+        _ => {
+            tracing::warn!(
+                descriptors,
+                "the limit of descriptors is too low for {STREAMS_MAX} streams and as many connections"
+            );
+            // Half of them, those that are turned away included.
+            let share = descriptors / 2 / cores;
+            let turned_away = (share / 4).min(TURNED_AWAY_MAX);
+            ((share - turned_away).max(1), turned_away)
+        }
     }
-    (descriptors.saturating_sub(FILES).max(descriptors / 2) / cores).max(1)
 }
 
 /// The soft limit of descriptors, raised to the hard one.

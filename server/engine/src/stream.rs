@@ -205,8 +205,13 @@ impl Stream {
         self.position_at(self.persisted)
     }
 
-    /// The disk failed: takes back everything that isn't durable, and refuses writes from now on.
-    pub fn discard(&mut self, reason: String) {
+    /// The disk failed: refuses writes from now on. What isn't durable is taken back before, by [`Stream::discard`].
+    pub fn fail(&mut self, reason: String) {
+        self.failure = Some(reason);
+    }
+
+    /// Takes back everything that isn't durable.
+    pub fn discard(&mut self) {
         for group in [std::mem::take(&mut self.open), self.in_flight.take().unwrap_or_default()] {
             for undo in group.undo.into_iter().rev() {
                 self.documents.undo(undo);
@@ -216,7 +221,6 @@ impl Stream {
             }
         }
         self.appended = self.persisted;
-        self.failure = Some(reason);
     }
 
     /// A stream that nobody had written gets its first epoch: it exists from now on.

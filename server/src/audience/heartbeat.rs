@@ -1,7 +1,8 @@
 //! Signs of life on quiet connections, staggered over the seats so that there is never a burst.
 //!
-//! Each second looks at one fifth of the slots. A live seat there that was sent nothing for twenty seconds gets a
-//! comment, and where departures aren't noticed at once, its socket is looked at; a filtered one that was quiet for five minutes gets its position instead, so that its cursor doesn't age out.
+//! Each second looks at one fifth of the slots. A live seat there that was sent nothing for twenty seconds gets a comment; a
+//! filtered one that was quiet for five minutes gets its position instead, so that its cursor doesn't age out. Where departures
+//! aren't noticed at once, every fifth look reads the socket, too.
 
 use fantail_engine::protocol::sse;
 
@@ -13,6 +14,9 @@ use crate::limits::{QUIET_MAX, SILENCE_SECONDS};
 
 /// Seconds after which a slot is looked at again: silence lasts so much longer than it should at most.
 const LOOK_SECONDS: u32 = 5;
+
+/// Looks at a slot of which one reads its socket, if nothing else tells that its peer has gone: every 25 s.
+const READ_LOOKS: u32 = 5;
 
 /// The audience's clock, in seconds since its start.
 #[derive(Default)]
@@ -48,12 +52,29 @@ impl Audience {
             budget.look(LOOK_BYTES);
             if (slot as usize) < self.tiers[tier].seats().len() {
                 self.heartbeat.next = Some((tier, slot + LOOK_SECONDS));
-                self.show_life(SeatId::new(tier, slot), budget);
+                let id = SeatId::new(tier, slot);
+                match self.disconnect {
+                    Disconnect::Instant => {}
+                    Disconnect::Heartbeat => self.look_for_departure(id, budget),
+                }
+                self.show_life(id, budget);
             } else if tier + 1 < self.tiers.len() {
                 self.heartbeat.next = Some((tier + 1, slot % LOOK_SECONDS));
             } else {
                 self.heartbeat.next = None;
             }
+        }
+    }
+
+    /// Every fifth time, a seat that has no poll is asked whether its peer has gone, or said what nobody asked for.
+    fn look_for_departure(&mut self, id: SeatId, budget: &mut Budget) {
+        let round = self.heartbeat.second / LOOK_SECONDS;
+        let state = self.tiers[id.tier()].seat(id.slot()).state;
+        if id.slot() / LOOK_SECONDS % READ_LOOKS == round % READ_LOOKS
+            && matches!(state, State::Live | State::Behind | State::Stalled)
+        {
+            budget.look(LOOK_BYTES);
+            self.tiers[id.tier()].drain(id.slot());
         }
     }
 
@@ -72,10 +93,6 @@ impl Audience {
         seat.quiet = (seat.quiet + 1) % QUIET_MAX;
         let is_aging = seat.quiet == 0 && followers.filter != Filter::Whole;
         budget.spend(0);
-        match self.disconnect {
-            Disconnect::Instant => {}
-            Disconnect::Heartbeat => self.tiers[id.tier()].drain(id.slot()),
-        }
         if !is_aging {
             return self.tiers[id.tier()].send(Kind::Private, id.slot(), sse::HEARTBEAT);
         }

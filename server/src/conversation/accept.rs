@@ -11,7 +11,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::converse;
 use crate::core::{Core, Stage, Welcome};
-use crate::limits::{ACCEPT_PAUSE, DISMISSED_AT_ONCE, STALL_TIME_MAX, TROUBLE_TIME, TURNED_AWAY_MAX, UNSENT_BYTES};
+use crate::limits::{ACCEPT_PAUSE, DISMISSED_AT_ONCE, STALL_TIME_MAX, TROUBLE_TIME, UNSENT_BYTES};
 
 /// A listener that shares its address with those of the other cores.
 ///
@@ -62,7 +62,7 @@ pub(crate) async fn accept(core: Rc<Core>, listener: TcpListener) {
     while core.stage.get() == Stage::Open {
         if core.has_too_many_conversations() {
             core.dismiss_one_at_rest();
-            if core.conversations.get() >= core.settings().conversations_max + TURNED_AWAY_MAX {
+            if core.conversations.get() >= core.settings().conversations_max + core.settings().turned_away_max {
                 monoio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }

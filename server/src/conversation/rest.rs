@@ -142,9 +142,10 @@ fn write(inquiry: &Inquiry, place: Place) -> Result<Plan, Answered> {
 }
 
 impl Plan {
-    /// The stream that it writes to.
-    pub(super) fn written_stream(&self) -> Option<&str> {
+    /// The stream that it writes to, if it needn't wait for the answers to the writes before it: see [`super::pipeline`].
+    pub(super) fn pipelined_stream(&self) -> Option<&str> {
         match self {
+            Plan::Write(Write { key: Some(_), .. } | Write { intent: Intent::Patch | Intent::Merge, .. }) => None,
             Plan::Write(write) => Some(write.place.stream()),
             Plan::Answer(_) | Plan::Read { .. } => None,
         }

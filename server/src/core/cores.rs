@@ -31,6 +31,8 @@ pub struct Settings {
     pub tier_slots: u32,
     /// Conversations per core.
     pub conversations_max: usize,
+    /// Conversations per core beyond them, that are only told that the server is full.
+    pub turned_away_max: usize,
     /// Connections per core, seats included.
     pub connections_max: usize,
 }

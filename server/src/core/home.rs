@@ -251,6 +251,15 @@ impl Home {
         }
     }
 
+    /// No descriptor was left for a segment: whoever waits gets 503, and may try again.
+    fn put_off(&mut self, name: &Arc<str>, error: &io::Error) {
+        let resident = self.streams.get_mut(name).expect("a stream that is written is here");
+        tracing::error!(stream = %name, %error, "no segment can be opened; what was to be written is refused");
+        let before = resident.stream.documents().bytes();
+        resident.put_off(&self.boxes);
+        self.totals.add(resident.stream.documents().bytes(), before);
+    }
+
     /// A failed disk write is never retried in hope: whoever waits gets 503, and readers go on with what is durable.
     fn fail(&mut self, name: &Arc<str>, error: &io::Error) {
         let resident = self.streams.get_mut(name).expect("a stream that is written is here");
@@ -283,7 +292,10 @@ impl Home {
                 self.checkpoint(&name);
                 self.touched.push(name);
             }
-            Done::Opened(name, Err(error)) => self.fail(&name, &error),
+            Done::Opened(name, Err(error)) => match error.raw_os_error() {
+                Some(libc::EMFILE | libc::ENFILE) => self.put_off(&name, &error),
+                _ => self.fail(&name, &error),
+            },
             Done::Marked(name, result) => {
                 if let Err(error) = result {
                     tracing::error!(stream = %name, %error, "that the log failed couldn't be noted");

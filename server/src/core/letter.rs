@@ -1,6 +1,6 @@
 //! What travels between cores: questions to a stream's home, answers, and news of its log.
 //!
-//! A queue holds at most one question per conversation, one answer per question and one letter per errand of a stream; and
+//! A queue holds at most as many questions per conversation as it begins writes at once, one answer per question and one letter per errand of a stream; and
 //! one per group that is published, at most one per turn of the home and stream, each of which waits for the disk. A core
 //! takes all of them before it does anything else, for two milliseconds at a time; so the queue needs no bound of its own.
 

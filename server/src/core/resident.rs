@@ -157,15 +157,28 @@ impl Resident {
         }
     }
 
-    /// Takes back what isn't durable, and tells everybody who waits for it.
+    /// The log can't be written: takes back what isn't durable, and refuses writes from now on.
     pub(super) fn fail(&mut self, reason: String, boxes: &[LetterBox]) {
-        self.stream.discard(reason.clone());
-        self.phase = Phase::Idle;
+        self.take_back(|| Refusal::Failed(reason.clone()), boxes);
+        self.stream.fail(reason);
         if self.checkpoint == CheckpointPhase::Installing {
             self.checkpoint = CheckpointPhase::None;
         }
+    }
+
+    /// No segment could be opened, and nothing was written: the next write tries again.
+    pub(super) fn put_off(&mut self, boxes: &[LetterBox]) {
+        self.take_back(|| Refusal::Busy, boxes);
+        // The manifest may be there or not.
+        self.is_on_disk &= self.stream.persisted_sequence() > 0;
+    }
+
+    /// Takes back what isn't durable, and says so to all that wait.
+    fn take_back(&mut self, refusal: impl Fn() -> Refusal, boxes: &[LetterBox]) {
+        self.stream.discard();
+        self.phase = Phase::Idle;
         for Waiting { from, ticket, .. } in self.waiting.drain(..) {
-            let answer = Answer::Refused(Refused::Operation(Refusal::Failed(reason.clone())));
+            let answer = Answer::Refused(Refused::Operation(refusal()));
             boxes[from].post(Letter::Answer { ticket, answer });
         }
     }

@@ -11,7 +11,7 @@ use monoio::net::UnixStream;
 
 use super::letter::Letter;
 use super::{Core, Stage, clock};
-use crate::limits::{BREATH_STEPS, FAN_OUT_TIME, LETTERS_TIME};
+use crate::limits::{BREATH_STEPS, BREATH_TIME, FAN_OUT_TIME, FAN_OUT_TIME_MAX, LETTERS_TIME};
 use crate::memory;
 
 impl Core {
@@ -30,10 +30,12 @@ impl Core {
             // Answers to what just became durable: they go out before the audience takes its quantum.
             is_due |= self.take_letters();
             is_due |= self.home.borrow().is_due();
+            let mut time = FAN_OUT_TIME;
             if is_due || self.audience.borrow().is_due() {
-                breath.taken().await?;
+                // Neither may starve the other: the fan-out gets as long as the conversations had.
+                time = breath.taken().await?.clamp(FAN_OUT_TIME, FAN_OUT_TIME_MAX);
             }
-            is_due |= self.audience.borrow_mut().turn(FAN_OUT_TIME);
+            is_due |= self.audience.borrow_mut().turn(time);
             if self.stage.get() == Stage::Closing && self.conversations.get() == 0 && !has_reported {
                 has_reported = true;
                 open.fetch_sub(1, Ordering::Release);
@@ -126,11 +128,16 @@ impl Breath {
         Ok(Breath { ready: pollable(eventfd.as_raw_fd())? })
     }
 
-    async fn taken(&self) -> io::Result<()> {
+    /// Returns how long it took.
+    async fn taken(&self) -> io::Result<Duration> {
+        let begun = Instant::now();
         for _ in 0..BREATH_STEPS {
             self.ready.readable(false).await?;
+            if begun.elapsed() >= BREATH_TIME {
+                break;
+            }
         }
-        Ok(())
+        Ok(begun.elapsed())
     }
 }
 

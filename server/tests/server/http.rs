@@ -91,6 +91,26 @@ fn pipelined_writes_share_groups_and_keep_their_order() {
     assert!(groups < 20, "{groups} groups: each write waited for the one before it");
 }
 
+/// What could make the answers that wait much larger than the requests, or a repeat come before its first, isn't begun early.
+#[test]
+fn pipelined_patches_and_keys_wait_for_the_answers_before_them() {
+    let server = Server::start();
+    let large = json!({ "text": "x".repeat(900_000) }).to_string();
+    server.put("/messages/1", &large).expect(201);
+    let mut client = server.connect();
+    let merge = ("Content-Type", "application/merge-patch+json");
+    for n in 0..20 {
+        client.send(request("PATCH", "/messages/1", &[merge], json!({ "n": n }).to_string().as_bytes()));
+    }
+    for n in 0..20 {
+        assert_eq!(client.answer("PATCH").expect(200).json()["n"], n);
+    }
+    let keyed = request("POST", "/messages", &[JSON, ("Idempotency-Key", "k")], b"{}");
+    client.send(keyed.repeat(3));
+    let locations: Vec<_> = (0..3).map(|_| client.answer("POST").expect(201).needs("Location").to_owned()).collect();
+    assert!(locations.iter().all(|location| *location == locations[0]), "{locations:?}");
+}
+
 #[test]
 fn a_peer_that_goes_while_its_pipelined_writes_are_under_way_harms_nobody() {
     let server = Server::start();

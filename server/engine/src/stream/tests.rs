@@ -124,7 +124,8 @@ proptest! {
             prop_assert!(stream.persisted_sequence() <= stream.position().sequence);
         }
         if fails {
-            stream.discard("the disk is gone".into());
+            stream.discard();
+            stream.fail("the disk is gone".into());
             prop_assert_eq!(stream.position().sequence, stream.persisted_sequence());
             let refused = commit(&mut stream, &Act::Put(0, 0, 1)).expect("an operation");
             prop_assert!(matches!(refused, Err(Refusal::Failed(_))));
@@ -188,7 +189,8 @@ fn an_idempotency_key_answers_a_repeat_and_refuses_another_request() {
     let keyed = Operation { key: Some(IdempotencyKey { hash: 2, fingerprint: 3 }), ..unkeyed };
     let kept = stream.commit(&keyed, 2_000, 1 << 20).expect("nothing to do, but remembered");
     assert_eq!((kept.status, kept.position.sequence), (200, first.position.sequence + 1));
-    stream.discard("the disk is gone".into());
+    stream.discard();
+    stream.fail("the disk is gone".into());
     assert!(stream.keys.find(2).is_none() && stream.keys.find(1).is_some());
 }
 

@@ -135,3 +135,26 @@ fn a_server_with_too_few_descriptors_does_not_start_and_names_the_limit() {
     server.set_descriptors_max(None);
     server.start_again();
 }
+
+/// Peers that hold all descriptors cost a stream a write, never its log.
+#[test]
+fn a_stream_that_got_no_descriptor_for_a_segment_is_written_later() {
+    let mut server = Server::with(&["--cores", "1"]);
+    server.put("/messages/1", "{}").expect(201);
+    let mut writer = server.connect();
+    writer.ask("GET", "/messages/1", &[], "").expect(200);
+    leave_descriptors(&server, 0);
+    let refused = writer.ask("PUT", "/others/1", &[JSON], "{}");
+    assert!(refused.needs("Retry-After").parse::<u64>().is_ok_and(|seconds| seconds > 0), "{}", refused.head);
+    refused.problem(503);
+    writer.ask("GET", "/others/1", &[], "").problem(404);
+    writer.ask("PUT", "/messages/1", &[JSON], r#"{"n":1}"#).expect(200);
+    server.limit_descriptors(1000);
+    let position = writer.ask("PUT", "/others/1", &[JSON], "{}").expect(201).position().to_owned();
+    assert!(position.ends_with("-1"), "{position}");
+    drop(writer);
+    server.kill();
+    server.start_again();
+    server.get("/others/1").expect(200);
+    server.get("/messages/1").expect(200);
+}
