@@ -15,18 +15,18 @@ mod nudge;
 pub(crate) mod question;
 mod reader;
 mod resident;
+mod resting;
 mod several;
 mod turn;
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{OwnedFd, RawFd};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use fantail_engine::position::Position;
 use slab::Slab;
@@ -36,6 +36,8 @@ use self::home::Home;
 use self::letter::Letter;
 use self::nudge::Nudge;
 use self::question::{Answer, Question};
+pub(crate) use self::resting::Awaiting;
+use self::resting::{Resting, Wait};
 use self::several::Severals;
 use crate::audience::{Audience, Filter, Found, Start};
 use crate::ring::Refused;
@@ -77,9 +79,8 @@ pub(crate) struct Core {
     refused: Cell<usize>,
     /// Those of them that follow several streams.
     several: RefCell<Severals>,
-    /// Sockets whose conversations rest between requests, by how many began to before.
-    resting: RefCell<BTreeMap<u64, RawFd>>,
-    rests: Cell<u64>,
+    /// Those of them that wait for their peers.
+    resting: RefCell<Resting>,
     listener: Cell<Option<RawFd>>,
     /// `Date`, and the second since 1970 that it tells.
     date: RefCell<(u64, Vec<u8>)>,
@@ -156,7 +157,6 @@ impl Core {
             refused: Cell::new(0),
             several: RefCell::default(),
             resting: RefCell::default(),
-            rests: Cell::new(0),
             listener: Cell::new(None),
             date: RefCell::default(),
             cores,
@@ -230,17 +230,14 @@ impl Core {
         self.audience.borrow().copy(stream, from, to, out)
     }
 
-    /// Notes that the conversation on `socket` rests between requests, until [`Core::goes_on`] with what this returns.
-    pub(crate) fn rests(&self, socket: RawFd) -> u64 {
-        let rest = self.rests.get();
-        self.rests.set(rest + 1);
-        self.resting.borrow_mut().insert(rest, socket);
-        rest
+    /// Notes that the conversation on `socket` waits for its peer since then, until [`Core::goes_on`] with what this returns.
+    pub(crate) fn rests(&self, socket: RawFd, awaiting: Awaiting, since: Instant) -> Wait {
+        self.resting.borrow_mut().add(socket, awaiting, since)
     }
 
     /// See [`Core::rests`].
-    pub(crate) fn goes_on(&self, rest: u64) {
-        self.resting.borrow_mut().remove(&rest);
+    pub(crate) fn goes_on(&self, wait: Wait) {
+        self.resting.borrow_mut().remove(wait);
     }
 
     /// Notes the core's listener.
@@ -265,9 +262,9 @@ impl Core {
         self.refused.set(self.refused.get() + usize::from(welcome == Welcome::Full));
     }
 
-    /// Ends the conversation that rests longest, to make room for another.
+    /// Ends the conversation that has waited longest for its peer, to make room for another.
     pub(crate) fn dismiss_one_at_rest(&self) {
-        if let Some((_, socket)) = self.resting.borrow_mut().pop_first() {
+        if let Some(socket) = self.resting.borrow_mut().take_longest() {
             end_reading(socket);
         }
     }
@@ -276,8 +273,8 @@ impl Core {
     fn close(&self) {
         self.stage.set(Stage::Closing);
         self.several.borrow().nudges.values().flatten().for_each(|nudge| nudge.ring());
-        let resting = std::mem::take(&mut *self.resting.borrow_mut());
-        resting.into_values().chain(self.listener.take()).for_each(end_reading);
+        let idle = self.resting.borrow_mut().take_idle();
+        idle.into_iter().chain(self.listener.take()).for_each(end_reading);
     }
 
     /// A conversation has ended.

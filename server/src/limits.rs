@@ -52,6 +52,9 @@ pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Conversations at rest that are ended before another such pause, so that some descriptors are there after it.
 pub(crate) const DISMISSED_AT_ONCE: usize = 16;
 
+/// How long a head may be in coming before its conversation counts as one at rest.
+pub(crate) const SLOW_HEAD_TIME: Duration = Duration::from_secs(1);
+
 /// How long accepting must have gone well before it is said that it does: trouble that comes and goes is one trouble.
 pub(crate) const TROUBLE_TIME: Duration = Duration::from_secs(1);
 

@@ -12,13 +12,10 @@ use hdrhistogram::Histogram;
 use super::churn::{Farewell, Tally};
 use super::members::Members;
 use super::plan::{Plan, Server};
-use super::reference::Reference;
+use super::reference::{FRAME_BYTES_MAX, Reference};
 use super::thread::unix_ns;
 use crate::head::{self, Head};
 use crate::ledger::{Faults, Law, Ledger, Rules};
-
-/// Bytes of one event that are waited for: a document of the server's largest size, escaped at its worst.
-const EVENT_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Why a follower that had done nothing wrong is without a stream.
 pub(crate) const ENDED: &str = "the server ended a stream";
@@ -179,7 +176,7 @@ impl Connection {
             ledger: Ledger::new(first_counter),
             head: Vec::new(),
             body: None,
-            parser: Parser::new(EVENT_BYTES_MAX),
+            parser: Parser::new(FRAME_BYTES_MAX),
             at: APART,
             last_event_id: None,
         }
@@ -188,7 +185,7 @@ impl Connection {
     /// Begins (again) with a new socket, and returns the id to resume with if there was one.
     pub(crate) fn dial(&mut self, reference: Option<&Reference>) -> Option<&str> {
         reference.inspect(|reference| self.part(reference));
-        let parser = std::mem::replace(&mut self.parser, Parser::new(EVENT_BYTES_MAX));
+        let parser = std::mem::replace(&mut self.parser, Parser::new(FRAME_BYTES_MAX));
         if let Some(id) = parser.last_event_id() {
             self.last_event_id = Some(String::from_utf8_lossy(id).into());
         }

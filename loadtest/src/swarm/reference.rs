@@ -12,8 +12,11 @@ use memchr::memmem::Finder;
 
 use super::members::Members;
 
-/// Bytes that are kept at least, and half of those at most.
+/// Bytes that are kept; twice as many when the rest is forgotten, and one frame more.
 const BYTES: usize = 8 * 1024 * 1024;
+
+/// Bytes of a frame that is waited for: a document of the server's largest size, escaped at its worst.
+pub(super) const FRAME_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// A frame, as its parsing found it.
 #[derive(Debug, Clone, Copy)]
@@ -128,11 +131,7 @@ impl Reference {
         while let Some(found) = self.blank.find(&self.bytes[search..]) {
             let start = self.next_start().map(|start| (start - self.base) as usize);
             let frame = start.and_then(|start| Some((start, event::decode(&self.bytes[start..search + found + 2])?)));
-            let Some((start, frame)) = frame else {
-                self.bytes.truncate(length);
-                self.frames.truncate(count);
-                return false;
-            };
+            let Some((start, frame)) = frame else { return self.take_back(length, count) };
             let entry = Entry {
                 start: self.base + start as u64,
                 end: self.base + (start + frame.length) as u64,
@@ -143,7 +142,34 @@ impl Reference {
             self.frames.push_back(entry);
             search = self.parsed();
         }
-        true
+        match self.next_start() {
+            // Anything else, like the beginning of a position block, would stay there, and nobody else's bytes would fit.
+            Some(start) if !is_begun_frame(&self.bytes[(start - self.base) as usize..]) => {
+                self.take_back(length, count)
+            }
+            _ => true,
+        }
+    }
+
+    fn take_back(&mut self, bytes: usize, frames: usize) -> bool {
+        self.bytes.truncate(bytes);
+        self.frames.truncate(frames);
+        false
+    }
+}
+
+/// Whether more bytes could make a frame of these.
+fn is_begun_frame(bytes: &[u8]) -> bool {
+    let begins =
+        |bytes: &[u8], with: &[u8]| bytes[..bytes.len().min(with.len())] == with[..bytes.len().min(with.len())];
+    let id = bytes.len().min(64);
+    match memchr::memchr(b'\n', &bytes[..id]) {
+        None => bytes.len() < 64 && begins(bytes, b"id: "),
+        Some(end) => {
+            bytes.len() <= FRAME_BYTES_MAX
+                && begins(bytes, b"id: ")
+                && begins(&bytes[end + 1..], b"event: patch\ndata: ")
+        }
     }
 }
 
@@ -194,6 +220,17 @@ mod tests {
         assert!(!reference.takes(0, &wrong, &members), "another byte");
         assert!(!reference.takes(0, &[&bytes[..bytes.len() - 1], b"event: reset\ndata: {}\n\n"].concat(), &members));
         assert!(reference.takes(0, &bytes, &members), "what was refused left nothing behind");
+        let end = bytes.len() as u64;
+        for begun in ["id: 00000a-7\nevent: posi", "retry: 1", "event", "id: 00000a-7\ndata", &"id: ".repeat(20)] {
+            assert!(!reference.takes(end, begun.as_bytes(), &members), "{begun} is no frame");
+        }
+        let endless = [b"id: 00000a-4\nevent: patch\ndata: ".to_vec(), vec![b'x'; FRAME_BYTES_MAX]].concat();
+        assert!(!reference.takes(end, &endless, &members), "there is a bound");
+        let next = log(4..=4);
+        for cut in 0..next.len() {
+            let mut reference = Reference::after(3);
+            assert!(reference.takes(0, &next[..cut], &members), "{}", String::from_utf8_lossy(&next[..cut]));
+        }
     }
 
     #[test]

@@ -15,7 +15,7 @@ use monoio::io::{AsyncWriteRent, CancelableAsyncReadRent, CancelableAsyncWriteRe
 use monoio::net::TcpStream;
 
 use super::inquiry::Inquiry;
-use crate::core::{Core, Stage};
+use crate::core::{Awaiting, Core, Stage};
 use crate::limits::{
     ANSWER_BYTES_PER_SECOND, ANSWER_TIME, IDLE_TIME, LINGER_BYTES_MAX, LINGER_TIME, READ_BYTES, REQUEST_TIME,
     STALL_TIME_MAX, UNASKED_BYTES_MAX,
@@ -81,9 +81,13 @@ impl Connection {
             if !is_begun && core.stage.get() != Stage::Open {
                 return Err(End::Gone);
             }
-            let rest = (!is_begun).then(|| core.rests(self.socket.as_raw_fd()));
+            let (awaiting, time) = match is_begun {
+                true => (Awaiting::Head, REQUEST_TIME),
+                false => (Awaiting::Request, IDLE_TIME),
+            };
+            let wait = core.rests(self.socket.as_raw_fd(), awaiting, self.deadline - time);
             let read = self.read().await;
-            rest.inspect(|rest| core.goes_on(*rest));
+            core.goes_on(wait);
             match read {
                 Ok(0) => return Err(End::Gone),
                 Ok(_) if !is_begun => {

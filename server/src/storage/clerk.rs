@@ -21,6 +21,7 @@ use fantail_engine::position::Position;
 use super::disk::Files;
 use super::folder;
 use super::snapshot::{Snapshot, SnapshotError};
+use crate::memory;
 
 /// A collection as a checkpoint takes it: path, sequence of its last change, documents by id.
 pub type Copied = (Box<str>, u64, Vec<(Box<str>, Body)>);
@@ -159,6 +160,7 @@ fn run(name: &str, report: impl Fn(usize, Done) + Send + 'static) -> io::Result<
     let thread = std::thread::Builder::new().name(name.into()).spawn(move || {
         while let Ok(Message::Errand(core, errand)) = inbox.recv() {
             report(core, errand.run());
+            memory::give_back();
         }
     })?;
     Ok((messages, thread))
