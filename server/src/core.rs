@@ -81,6 +81,8 @@ pub(crate) struct Core {
     several: RefCell<Severals>,
     /// Those of them that wait for their peers.
     resting: RefCell<Resting>,
+    /// Connections that were accepted and reads that have brought something, so far.
+    heard: Cell<u64>,
     listener: Cell<Option<RawFd>>,
     /// `Date`, and the second since 1970 that it tells.
     date: RefCell<(u64, Vec<u8>)>,
@@ -157,6 +159,7 @@ impl Core {
             refused: Cell::new(0),
             several: RefCell::default(),
             resting: RefCell::default(),
+            heard: Cell::new(0),
             listener: Cell::new(None),
             date: RefCell::default(),
             cores,
@@ -235,8 +238,9 @@ impl Core {
         self.resting.borrow_mut().add(socket, awaiting, since)
     }
 
-    /// See [`Core::rests`].
+    /// See [`Core::rests`]. The peer may have said something.
     pub(crate) fn goes_on(&self, wait: Wait) {
+        self.heard.set(self.heard.get() + 1);
         self.resting.borrow_mut().remove(wait);
     }
 
@@ -259,6 +263,7 @@ impl Core {
     /// A conversation begins.
     pub(crate) fn conversation_begun(&self, welcome: Welcome) {
         self.conversations.set(self.conversations.get() + 1);
+        self.heard.set(self.heard.get() + 1);
         self.refused.set(self.refused.get() + usize::from(welcome == Welcome::Full));
     }
 

@@ -33,7 +33,7 @@ impl Core {
             let mut time = FAN_OUT_TIME;
             if is_due || self.audience.borrow().is_due() {
                 // Neither may starve the other: the fan-out gets as long as the conversations had.
-                time = breath.taken().await?.clamp(FAN_OUT_TIME, FAN_OUT_TIME_MAX);
+                time = breath.taken(self).await?.clamp(FAN_OUT_TIME, FAN_OUT_TIME_MAX);
             }
             is_due |= self.audience.borrow_mut().turn(time);
             if self.stage.get() == Stage::Closing && self.conversations.get() == 0 && !has_reported {
@@ -110,8 +110,8 @@ fn pollable(eventfd: RawFd) -> io::Result<UnixStream> {
 /// Lets the runtime submit and reap what its tasks have under way, and run them.
 ///
 /// Yielding isn't enough: the runtime may come back to the turn before it has submitted anything. So this awaits an operation
-/// of its own, which is always ready, and comes back behind everything that was asked of the kernel before it; as often as a
-/// request that is there has steps: accept, read, write.
+/// of its own, which is always ready, and comes back behind everything that was asked of the kernel before it. If that brought
+/// connections or requests, their next steps are taken at once, too: accept, read, write.
 struct Breath {
     ready: UnixStream,
 }
@@ -129,11 +129,12 @@ impl Breath {
     }
 
     /// Returns how long it took.
-    async fn taken(&self) -> io::Result<Duration> {
+    async fn taken(&self, core: &Core) -> io::Result<Duration> {
         let begun = Instant::now();
         for _ in 0..BREATH_STEPS {
+            let heard = core.heard.get();
             self.ready.readable(false).await?;
-            if begun.elapsed() >= BREATH_TIME {
+            if core.heard.get() == heard || begun.elapsed() >= BREATH_TIME {
                 break;
             }
         }
