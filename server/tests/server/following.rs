@@ -242,8 +242,10 @@ fn folds_equal_the_map() {
                 &json!({"n": n, "t": "é\n".repeat(random.below(9) as usize)}).to_string(),
             ),
         };
-        if answer.expect_one_of(&[200, 201, 204, 404]).status != 404 {
-            last = client.ask("GET", "/users?as=map", &[], "").position().to_owned();
+        let answer = answer.expect_one_of(&[200, 201, 204, 404]);
+        // What changes nothing is no event.
+        if answer.status != 404 && answer.position() != last {
+            last = answer.position().to_owned();
             if collection == "/users/1/notes" {
                 last_part = Some(last.clone());
             }
