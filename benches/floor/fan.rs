@@ -72,6 +72,7 @@ impl Fan {
                 full += self.batch(batch, &log)?;
             }
             if self.cursors.iter().all(|&cursor| cursor == log.len()) {
+                // The pace: nothing is due before.
                 match frames.next() {
                     Some(pause) => std::thread::sleep(pause),
                     None => break,

@@ -64,6 +64,7 @@ fn main() -> io::Result<()> {
             fan.install(socket)?;
         }
     }
+    // Nothing can be awaited: clients don't say that they have read the first block.
     std::thread::sleep(PAUSE);
     let frames = Frames::new(arguments.rate, arguments.frames, arguments.payload);
     let cost = fan.send(frames)?;

@@ -68,9 +68,9 @@ impl Server {
         let got = unsafe { libc::prlimit(self.pid() as i32, libc::RLIMIT_NOFILE, std::ptr::null(), &raw mut limit) };
         assert_eq!(got, 0, "{}", io::Error::last_os_error());
         limit.rlim_cur = max.into();
+        let (pid, old) = (self.pid() as i32, std::ptr::null_mut());
         // SAFETY: the struct lives through the call.
-        let set =
-            unsafe { libc::prlimit(self.pid() as i32, libc::RLIMIT_NOFILE, &raw const limit, std::ptr::null_mut()) };
+        let set = unsafe { libc::prlimit(pid, libc::RLIMIT_NOFILE, &raw const limit, old) };
         assert_eq!(set, 0, "{}", io::Error::last_os_error());
     }
 }
