@@ -11,33 +11,35 @@ mod followers;
 mod heartbeat;
 mod quantum;
 mod seat;
+mod shelf;
 #[cfg(test)]
 mod tests;
 mod tier;
-mod view;
 mod watched;
 
 use std::collections::VecDeque;
 use std::io;
 use std::ops::Range;
 use std::os::fd::{OwnedFd, RawFd};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use fantail_engine::log::block::Block;
+use fantail_engine::log::filter::Filter;
+use fantail_engine::log::view::{Found, Piece, Span, Unread, View};
 use fantail_engine::position::Position;
 use rustc_hash::FxHashMap;
 use slab::Slab;
 
-pub use self::followers::Filter;
 use self::followers::Followers;
 use self::seat::{Kind, SeatId, State, TIERS_MAX, armed};
+pub(crate) use self::shelf::Wait;
+use self::shelf::{Shelf, Waiter};
 use self::tier::{Completion, Tier};
-use self::view::ViewId;
-pub use self::view::{Found, View};
-use self::watched::Watched;
-use crate::limits::UNASKED_BYTES_MAX;
+use self::watched::{ViewId, Watched};
+use crate::limits::{PAGE_BYTES, UNASKED_BYTES_MAX};
 use crate::ring::Refused;
-use crate::storage::segment::Segment;
+use crate::storage::pages::{Paged, Pager, Seal, Sheet, Unpaged, Volume};
 use crate::storage::snapshot::Snapshot;
 
 /// Where a new seat begins to read.
@@ -71,6 +73,8 @@ pub struct Counts {
     pub stalls: u64,
     /// Seats that were left: by a peer that went, was rude or couldn't be served, and at the end.
     pub departures: u64,
+    /// Those of them that were at what isn't retained any more.
+    pub expired: u64,
 }
 
 /// When it is noticed that a listener has gone.
@@ -96,17 +100,25 @@ pub struct Audience {
     /// Seats that walk the log on their own, each at most once, with the generation that they had.
     behind: VecDeque<(SeatId, u16)>,
     snapshots: FxHashMap<SeatId, (Reading, u64)>,
+    shelf: Shelf,
     completions: Vec<Completion>,
     heartbeat: heartbeat::Heartbeat,
     counts: Counts,
 }
 
 impl Audience {
-    /// An audience whose tiers have `slots` places each and wake `eventfd`, and that notices departures as `disconnect` says.
+    /// The audience of core `core`, whose tiers have `slots` places each and wake `eventfd`, that notices departures as
+    /// `disconnect` says, and asks `pager` for what is behind the tail.
     ///
     /// # Errors
     /// If the kernel refuses a ring: see [`crate::ring::Ring::open`].
-    pub fn new(slots: u32, eventfd: RawFd, disconnect: Disconnect) -> Result<Audience, Refused> {
+    pub fn new(
+        core: usize,
+        slots: u32,
+        eventfd: RawFd,
+        disconnect: Disconnect,
+        pager: Pager,
+    ) -> Result<Audience, Refused> {
         Ok(Audience {
             tiers: vec![Tier::open(slots, eventfd)?],
             slots,
@@ -118,6 +130,7 @@ impl Audience {
             hot: VecDeque::new(),
             behind: VecDeque::new(),
             snapshots: FxHashMap::default(),
+            shelf: Shelf::new(core, pager),
             completions: Vec::new(),
             heartbeat: heartbeat::Heartbeat::default(),
             counts: Counts::default(),
@@ -137,14 +150,23 @@ impl Audience {
     }
 
     /// Begins to watch a stream; from then on the other calls about it are expected in the log's order.
-    pub fn watch(&mut self, stream: Arc<str>, view: View) {
-        let id = ViewId(self.watched.insert(Watched::new(view)) as u32);
+    pub fn watch(&mut self, stream: Arc<str>, view: View, volume: Arc<Volume>) {
+        let id = ViewId(self.watched.insert(Watched::new(view, volume)) as u32);
         self.streams.insert(stream, id);
     }
 
-    /// Nothing more is told of a stream that was never written: whoever follows it is shown out, and comes back.
+    /// Nothing more is told of a stream, that was never written or is deleted: whoever follows it is shown out, and comes
+    /// back.
     pub fn unwatch(&mut self, stream: &str) {
         let Some(view) = self.streams.remove(stream) else { return };
+        let followers = &mut self.followers;
+        self.hot.retain(|id| {
+            let followers = &mut followers[*id as usize];
+            followers.is_hot &= followers.view != view;
+            followers.is_hot
+        });
+        let gone: Vec<u32> = self.watched[view.0 as usize].all().filter(|id| self.followers[*id as usize].members == 0).collect();
+        gone.into_iter().for_each(|id| self.forget_if_empty(id));
         let watched = &self.watched[view.0 as usize];
         let has_followers = !watched.is_empty();
         for index in (0..self.tiers.len()).filter(|_| has_followers) {
@@ -156,7 +178,8 @@ impl Audience {
             }
         }
         let watched = self.watched.remove(view.0 as usize);
-        debug_assert!(watched.is_empty(), "without events, no followers are hot");
+        debug_assert!(watched.is_empty(), "all seats have left, and none of their followers is hot");
+        self.shelf.let_go(&watched.volume, u64::MAX);
     }
 
     /// The slots of a tier whose seats aren't on their way out.
@@ -174,10 +197,47 @@ impl Audience {
     }
 
     /// The log has a new segment.
-    pub fn add_segment(&mut self, stream: &str, segment: Arc<Segment>) {
+    pub fn add_segment(&mut self, stream: &str, segment: Span) {
         if let Some(id) = self.streams.get(stream) {
-            self.watched[id.0 as usize].view.segments.push(segment);
+            let Watched { view, volume, .. } = &mut self.watched[id.0 as usize];
+            if let Some(sealed) = view.segments.back() {
+                self.shelf.sealed(volume, sealed.first);
+            }
+            view.add_segment(segment);
         }
+    }
+
+    /// The log's events before `first` aren't retained any more. Seats that are to read them are shown out when they come to
+    /// it, or when the heartbeat looks at them.
+    pub fn retain(&mut self, stream: &str, first: u64) {
+        if let Some(id) = self.streams.get(stream) {
+            let Watched { view, volume, .. } = &mut self.watched[id.0 as usize];
+            view.retain(first);
+            self.shelf.let_go(volume, first);
+        }
+    }
+
+    /// A page has come that was asked for: whoever waits for it goes on before others. Without it, they are shown out; returns
+    /// the volume and the segment if that is damaged.
+    pub fn add_page(&mut self, Paged { key, result }: Paged) -> Option<(u64, u64)> {
+        let (page, damaged) = match (result, key.sheet) {
+            (Ok(page), _) => (Ok(page), None),
+            (Err(Unpaged::Io(error)), _) => (Err(error), None),
+            (Err(Unpaged::Damaged(_)), Sheet::Segment(segment)) => {
+                (Err(io::ErrorKind::InvalidData.into()), Some((key.owner, segment)))
+            }
+            (Err(Unpaged::Damaged(_) | Unpaged::Index(_)), _) => (Err(io::ErrorKind::InvalidData.into()), None),
+        };
+        let is_here = page.is_ok();
+        for (id, generation) in self.shelf.arrive(key, page) {
+            let seat = self.tiers[id.tier()].seat(id.slot());
+            match seat.state == State::Behind && seat.generation == generation {
+                true if is_here => self.behind.push_front((id, generation)),
+                true => self.leave(id),
+                false => {}
+            }
+        }
+        damaged
     }
 
     /// The log may be shown up to `position`, which ends at offset `end`: the live seats of the topics concerned will get it.
@@ -233,18 +293,47 @@ impl Audience {
     /// The first event after `cursor` that passes the filter, of what this core shows of the stream.
     ///
     /// # Errors
-    /// If the stream isn't watched, or a segment can't be read.
-    pub fn find(&self, stream: &str, filter: &Filter, cursor: u64) -> io::Result<Found> {
+    /// If the stream isn't watched, or what has to be looked at isn't in memory: see [`Audience::await_piece`].
+    pub fn find(&self, stream: &str, filter: &Filter, cursor: u64) -> Result<Found, Unread> {
         let watched = self.watched(stream)?;
-        watched.view.find(filter, cursor)
+        watched.view.find(filter, cursor, &self.shelf.of(&watched.volume))
     }
 
     /// Appends the bytes of the stream's log in `from..to`, where an event was found, to `out`.
     ///
     /// # Errors
-    /// If the stream isn't watched, or a segment can't be read.
-    pub fn copy(&self, stream: &str, from: u64, to: u64, out: &mut Vec<u8>) -> io::Result<()> {
-        self.watched(stream)?.view.copy(from, to, out)
+    /// As [`Audience::find`].
+    pub fn copy(&self, stream: &str, from: u64, to: u64, out: &mut Vec<u8>) -> Result<(), Unread> {
+        let watched = self.watched(stream)?;
+        watched.view.copy(from, to, out, &self.shelf.of(&watched.volume))
+    }
+
+    /// Offset of the stream's log just after the event `sequence`.
+    ///
+    /// # Errors
+    /// As [`Audience::find`].
+    pub fn offset_after(&self, stream: &str, sequence: u64) -> Result<u64, Unread> {
+        let watched = self.watched(stream)?;
+        watched.view.offset_after(sequence, &self.shelf.of(&watched.volume))
+    }
+
+    /// Asks for a piece of the stream's log, for a conversation that waits for it.
+    pub(crate) fn await_piece(&mut self, stream: &str, piece: Piece, wait: Rc<Wait>) {
+        if let Some(id) = self.streams.get(stream) {
+            let Watched { view, volume, .. } = &self.watched[id.0 as usize];
+            self.shelf.want(volume, piece, seal(view, piece), Some(Waiter::Conversation(wait)));
+        }
+    }
+
+    /// The bytes of a checkpoint in `range`, from its beginning as far as they are here in one piece; else asks for them, for a
+    /// conversation that waits for them.
+    pub(crate) fn snapshot(&mut self, snapshot: &Arc<Snapshot>, range: Range<u64>, wait: &Rc<Wait>) -> Option<Vec<u8>> {
+        let here = self.shelf.snapshot(snapshot, range.start);
+        let copied = here.map(|bytes| bytes[..bytes.len().min((range.end - range.start) as usize)].to_vec());
+        if copied.is_none() {
+            self.shelf.want_snapshot(snapshot, range.start, Waiter::Conversation(Rc::clone(wait)));
+        }
+        copied
     }
 
     /// How far this core shows a stream, as an offset of its log and a position; none if it isn't watched.
@@ -253,8 +342,8 @@ impl Audience {
         self.watched(stream).ok().map(|watched| (watched.view.published, watched.view.position))
     }
 
-    fn watched(&self, stream: &str) -> io::Result<&Watched> {
-        let id = self.streams.get(stream).ok_or(io::ErrorKind::NotFound)?;
+    fn watched(&self, stream: &str) -> Result<&Watched, Unread> {
+        let id = self.streams.get(stream).ok_or(Unread::Gone)?;
         Ok(&self.watched[id.0 as usize])
     }
 
@@ -431,6 +520,15 @@ impl Audience {
         }
     }
 
+    /// A live seat that lags too far walks the log on its own.
+    fn fall_behind(&mut self, id: SeatId) {
+        self.rise(id);
+        let seat = self.tiers[id.tier()].seat(id.slot());
+        seat.state = State::Behind;
+        let generation = seat.generation;
+        self.behind.push_back((id, generation));
+    }
+
     /// Sends all live seats of some followers to walk the log on their own.
     fn demote(&mut self, id: u32) {
         let followers = &mut self.followers[id as usize];
@@ -442,6 +540,39 @@ impl Audience {
             self.behind.push_back((seat_id, seat.generation));
         }
         followers.settle(self.watched[followers.view.0 as usize].view.published);
+    }
+
+    /// What a seat is to read next can't be sent now: it waits for it, or is shown out.
+    fn miss(&mut self, id: SeatId, unread: Unread) {
+        let seat = *self.tiers[id.tier()].seat(id.slot());
+        let Watched { view, volume, .. } = &self.watched[self.followers[seat.followers as usize].view.0 as usize];
+        match unread {
+            Unread::Missing(piece) => {
+                let waiter = Waiter::Seat(id, seat.generation);
+                self.shelf.want(volume, piece, seal(view, piece), Some(waiter));
+            }
+            Unread::Gone => {
+                self.counts.expired += 1;
+                self.leave(id);
+            }
+            Unread::Refuted(segment) => {
+                tracing::error!(
+                    folder = %volume.folder.display(), segment,
+                    "an index isn't that of its segment; its reader is closed, and `fantail log rebuild-index` makes it anew"
+                );
+                self.leave(id);
+            }
+        }
+    }
+
+    /// Asks for the page after the one around `cursor`, which a seat is about to read.
+    fn look_ahead(&mut self, view: ViewId, cursor: u64) {
+        let Watched { view, volume, .. } = &self.watched[view.0 as usize];
+        if let Some(piece @ Piece::Bytes { segment, at }) = view.piece_at(cursor + PAGE_BYTES)
+            && !self.shelf.expects(volume, segment, at)
+        {
+            self.shelf.want(volume, piece, seal(view, piece), None);
+        }
     }
 
     fn leave(&mut self, id: SeatId) {
@@ -490,6 +621,18 @@ impl Audience {
         }
         // The words are the caller's: the kernel takes them before this returns.
         self.enter();
+    }
+}
+
+/// Whether the segment of a piece is still written.
+fn seal(view: &View, piece: Piece) -> Seal {
+    let (segment, entries) = match piece {
+        Piece::Bytes { segment, .. } => (segment, 0),
+        Piece::Index { segment, entries } => (segment, entries),
+    };
+    match view.segments.back().is_some_and(|newest| newest.first == segment) {
+        true => Seal::Open(entries),
+        false => Seal::Sealed,
     }
 }
 

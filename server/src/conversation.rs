@@ -8,6 +8,7 @@ pub(crate) mod accept;
 mod answer;
 mod connection;
 mod follow;
+mod history;
 mod inquiry;
 mod own;
 mod pipeline;

@@ -20,7 +20,9 @@ mod several;
 mod turn;
 
 use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::io;
+use std::ops::Range;
 use std::os::fd::{OwnedFd, RawFd};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -28,10 +30,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Instant, SystemTime};
 
+use fantail_engine::log::filter::Filter;
+use fantail_engine::log::view::{Found, Unread};
 use fantail_engine::position::Position;
 use slab::Slab;
 
 pub use self::cores::{Cores, Settings};
+use self::following::Cursor;
 use self::home::Home;
 use self::letter::Letter;
 use self::nudge::Nudge;
@@ -39,11 +44,13 @@ use self::question::{Answer, Question};
 pub(crate) use self::resting::Awaiting;
 use self::resting::{Resting, Wait};
 use self::several::Severals;
-use crate::audience::{Audience, Filter, Found, Start};
+use crate::audience::{Audience, Start, Wait as Arrival};
 use crate::ring::Refused;
 use crate::storage::clerk::Clerk;
 use crate::storage::disk::Disk;
+use crate::storage::pages::Pager;
 use crate::storage::recovery::Recovered;
+use crate::storage::snapshot::Snapshot;
 
 /// How far a core is on its way out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -141,13 +148,14 @@ impl Core {
         number: usize,
         recovered: Vec<Recovered>,
         clerk: Clerk,
+        pager: Pager,
     ) -> Result<Rc<Core>, Refused> {
         let eventfd = cores.boxes[number].eventfd();
         let settings = &cores.settings;
-        let disk = Disk::new(settings.durability, eventfd)?;
+        let disk = Disk::new(settings.policy.durability, eventfd)?;
         let boxes = Arc::clone(&cores.boxes);
         let home = Home::new(number, settings.clone(), recovered, Arc::clone(&cores.totals), disk, clerk, boxes);
-        let audience = Audience::new(settings.tier_slots, eventfd, settings.disconnect)?;
+        let audience = Audience::new(number, settings.tier_slots, eventfd, settings.disconnect, pager)?;
         let core = Core {
             number,
             home: RefCell::new(home),
@@ -223,14 +231,67 @@ impl Core {
         self.audience.borrow().shown(stream)
     }
 
-    /// See [`Audience::find`].
-    pub(crate) fn find(&self, stream: &str, filter: &Filter, cursor: u64) -> io::Result<Found> {
-        self.audience.borrow().find(stream, filter, cursor)
+    /// The first event after `cursor` that passes the filter, of what this core shows of the stream.
+    ///
+    /// # Errors
+    /// `NotFound` if the stream isn't watched or that part of it isn't retained, or why it can't be read.
+    pub(crate) async fn find(&self, stream: &str, filter: &Filter, cursor: u64) -> io::Result<Found> {
+        self.look(stream, |audience| audience.find(stream, filter, cursor)).await
     }
 
-    /// See [`Audience::copy`].
-    pub(crate) fn copy(&self, stream: &str, from: u64, to: u64, out: &mut Vec<u8>) -> io::Result<()> {
-        self.audience.borrow().copy(stream, from, to, out)
+    /// The bytes of the stream's log in `from..to`, where an event was found.
+    ///
+    /// # Errors
+    /// As [`Core::find`].
+    pub(crate) async fn copy(&self, stream: &str, from: u64, to: u64) -> io::Result<Vec<u8>> {
+        self.look(stream, |audience| {
+            let mut bytes = Vec::with_capacity((to - from) as usize);
+            audience.copy(stream, from, to, &mut bytes).map(|()| bytes)
+        })
+        .await
+    }
+
+    /// Offset of the stream's log at which a follower goes on.
+    ///
+    /// # Errors
+    /// As [`Core::find`].
+    pub(crate) async fn locate(&self, stream: &str, cursor: Cursor) -> io::Result<u64> {
+        match cursor {
+            Cursor::At(offset) => Ok(offset),
+            Cursor::After(sequence) => self.look(stream, |audience| audience.offset_after(stream, sequence)).await,
+        }
+    }
+
+    /// Looks at a stream's log until what is looked at is in memory.
+    async fn look<T>(&self, stream: &str, look: impl Fn(&Audience) -> Result<T, Unread>) -> io::Result<T> {
+        loop {
+            let looked = look(&self.audience.borrow());
+            match looked {
+                Ok(seen) => return Ok(seen),
+                Err(Unread::Missing(piece)) => {
+                    let arrival = Rc::<Arrival>::default();
+                    self.audience.borrow_mut().await_piece(stream, piece, Rc::clone(&arrival));
+                    poll_fn(|context| arrival.poll(context)).await?;
+                }
+                Err(Unread::Gone) => return Err(io::ErrorKind::NotFound.into()),
+                Err(Unread::Refuted(_)) => return Err(io::ErrorKind::InvalidData.into()),
+            }
+        }
+    }
+
+    /// Some of the bytes of a checkpoint in `range`, from its beginning on.
+    ///
+    /// # Errors
+    /// Why they can't be read.
+    pub(crate) async fn read_snapshot(&self, snapshot: &Arc<Snapshot>, range: Range<u64>) -> io::Result<Vec<u8>> {
+        loop {
+            let arrival = Rc::<Arrival>::default();
+            let read = self.audience.borrow_mut().snapshot(snapshot, range.clone(), &arrival);
+            match read {
+                Some(bytes) => return Ok(bytes),
+                None => poll_fn(|context| arrival.poll(context)).await?,
+            }
+        }
     }
 
     /// Notes that the conversation on `socket` waits for its peer since then, until [`Core::goes_on`] with what this returns.

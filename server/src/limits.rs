@@ -98,8 +98,21 @@ pub(crate) const SEVERAL_BATCH_BYTES: usize = 64 * 1024;
 /// Extents that wait for the live seats of one topic. Seats that are further behind walk the log on their own.
 pub(crate) const CHAIN_EXTENTS_MAX: usize = 4096;
 
-/// Index entries that one reader examines at once while it looks for its next event behind the tail.
-pub(crate) const SCAN_EVENTS_MAX: u64 = 16 * 1024;
+/// Bytes of a page of a segment or a checkpoint: some 50 µs of the pager, a third of a millisecond of sends.
+pub(crate) const PAGE_BYTES: u64 = 1024 * 1024;
+
+/// Bytes of pages that a core holds: as many readers at different places of history as they are read without being mapped
+/// anew for each megabyte. An index that is larger is held alone.
+pub(crate) const SHELF_BYTES: u64 = 64 * 1024 * 1024;
+
+/// Pages that a core asks for at once: more than that would only wait with the pager.
+pub(crate) const ASKED_MAX: usize = 16;
+
+/// Bytes that are read at once when a segment is verified, unless a group is larger.
+pub(crate) const CHECK_BYTES: u64 = 4 * 1024 * 1024;
+
+/// Segments that are known to be whole: two mebibytes. Beyond, they are read again.
+pub(crate) const VERIFIED_MAX: usize = 64 * 1024;
 
 /// Such looks that one page of history takes.
 pub(crate) const HISTORY_SCANS_MAX: usize = 32;
@@ -116,5 +129,6 @@ pub(crate) const RELEASE_TIME: Duration = Duration::from_secs(3);
 const _: () = {
     assert!(SEND_BYTES <= QUANTUM_BYTES && SEND_BYTES < 1 << 28);
     assert!(READ_BYTES >= fantail_engine::limits::HEAD_BYTES_MAX);
+    assert!(PAGE_BYTES.is_multiple_of(SEND_BYTES) && PAGE_BYTES * ASKED_MAX as u64 <= SHELF_BYTES);
     assert!(BEHIND_PERCENT < 100 && HEARTBEAT_PERCENT < 100);
 };

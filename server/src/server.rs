@@ -10,7 +10,7 @@ use std::{io, mem, thread};
 
 use anyhow::Context;
 use fantail_engine::limits::STREAMS_MAX;
-use fantail_engine::log::manifest::Durability;
+use fantail_engine::stream::journal::Policy;
 use monoio::{IoUringDriver, RuntimeBuilder};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -22,6 +22,7 @@ use crate::limits::{RELEASE_TIME, STOP_TIME, TURNED_AWAY_MAX};
 use crate::ring::Refused;
 use crate::storage::clerk::Clerk;
 use crate::storage::folder::DataFolder;
+use crate::storage::pages::Pager;
 use crate::storage::recovery::{self, Recovered};
 
 /// Descriptors that a server needs besides those of its cores: standard streams, folders, signals, some files of streams.
@@ -42,14 +43,10 @@ pub struct Options {
     pub data: PathBuf,
     /// Threads; none means one per CPU that the process may use.
     pub cores: Option<usize>,
-    /// When changes are answered and shown.
-    pub durability: Durability,
+    /// How streams are kept, and when changes are answered and shown.
+    pub policy: Policy,
     /// Bytes that all documents may take.
     pub documents_bytes: usize,
-    /// Bytes at which a segment is full.
-    pub segment_bytes: u64,
-    /// Bytes of log between checkpoints, at least.
-    pub checkpoint_bytes: u64,
     /// When it is noticed that a follower has gone.
     pub disconnect: Disconnect,
     /// Connections, those that only listen included.
@@ -65,6 +62,7 @@ pub struct Server {
     open: Arc<AtomicUsize>,
     threads: Vec<JoinHandle<()>>,
     clerk: (Clerk, [JoinHandle<()>; 2]),
+    pager: (Pager, JoinHandle<()>),
     signals: Signals,
     /// Once set, a signal ends the process at once.
     is_stopping: Arc<AtomicBool>,
@@ -85,13 +83,11 @@ pub fn start(options: &Options) -> anyhow::Result<Server> {
         "the limit of descriptors (ulimit -Hn) is {descriptors}; {needed} are needed"
     );
     let (conversations_max, turned_away_max) = conversations_max(descriptors as usize, count);
-    let recovered = recovery::recover(folder.path(), options.durability)?;
+    let recovered = recovery::recover(folder.path(), options.policy.durability)?;
 
     let settings = Settings {
         data: folder.path().to_path_buf(),
-        durability: options.durability,
-        segment_bytes: options.segment_bytes,
-        checkpoint_bytes: options.checkpoint_bytes,
+        policy: options.policy,
         documents_bytes: options.documents_bytes,
         disconnect: options.disconnect,
         tier_slots: descriptors.min(TIER_SLOTS_MAX) as u32,
@@ -101,6 +97,7 @@ pub fn start(options: &Options) -> anyhow::Result<Server> {
     };
     let cores = Arc::new(Cores::new(settings, count)?);
     let (clerk, clerk_threads) = Clerk::start(|| cores.report())?;
+    let (pager, pager_thread) = Pager::start(cores.deliver())?;
     probe(options.listen).with_context(|| format!("{} can't be listened on", options.listen))?;
     let first = accept::listen(options.listen).with_context(|| format!("{} can't be listened on", options.listen))?;
     let address = first.local_addr()?;
@@ -122,16 +119,17 @@ pub fn start(options: &Options) -> anyhow::Result<Server> {
     let (report, reports) = mpsc::channel();
     let mut threads = Vec::new();
     for (number, (listener, streams)) in listeners.into_iter().zip(streams).enumerate() {
-        let (cores, open, clerk) = (Arc::clone(&cores), Arc::clone(&open), clerk.clone());
+        let (cores, open, others) = (Arc::clone(&cores), Arc::clone(&open), (clerk.clone(), pager.clone()));
         let (report, cpu) = (report.clone(), cpus[number % cpus.len()]);
-        let run = move || run_core(cores, number, cpu, streams, clerk, listener, open, &report);
+        let run = move || run_core(cores, number, cpu, streams, others, listener, open, &report);
         threads.push(thread::Builder::new().name(format!("core-{number}")).spawn(run)?);
     }
     for _ in 0..count {
         reports.recv().context("a core ended before it began")??;
     }
     tracing::info!(%address, cores = count, data = %folder.path().display(), pid = std::process::id(), "started");
-    Ok(Server { address, folder, cores, open, threads, clerk: (clerk, clerk_threads), signals, is_stopping })
+    let (clerk, pager) = ((clerk, clerk_threads), (pager, pager_thread));
+    Ok(Server { address, folder, cores, open, threads, clerk, pager, signals, is_stopping })
 }
 
 impl Server {
@@ -165,10 +163,11 @@ impl Server {
         for thread in self.threads {
             thread.join().map_err(|_| anyhow::anyhow!("a core has failed"))?;
         }
-        let (clerk, threads) = self.clerk;
+        let ((clerk, threads), (pager, pages)) = (self.clerk, self.pager);
         clerk.end();
-        for thread in threads {
-            thread.join().map_err(|_| anyhow::anyhow!("a clerk has failed"))?;
+        pager.end();
+        for thread in threads.into_iter().chain([pages]) {
+            thread.join().map_err(|_| anyhow::anyhow!("a thread beside the cores has failed"))?;
         }
         tracing::info!("stopped");
         Ok(())
@@ -181,7 +180,7 @@ fn run_core(
     number: usize,
     cpu: usize,
     streams: Vec<Recovered>,
-    clerk: Clerk,
+    (clerk, pager): (Clerk, Pager),
     listener: TcpListener,
     open: Arc<AtomicUsize>,
     report: &mpsc::Sender<anyhow::Result<()>>,
@@ -192,7 +191,7 @@ fn run_core(
     let runtime = RuntimeBuilder::<IoUringDriver>::new().enable_timer().build();
     let begun = runtime
         .map_err(Refused::new("io_uring_setup"))
-        .and_then(|runtime| Core::new(cores, number, streams, clerk).map(|core| (runtime, core)));
+        .and_then(|runtime| Core::new(cores, number, streams, clerk, pager).map(|core| (runtime, core)));
     let (mut runtime, core) = match begun {
         Ok(begun) => begun,
         Err(refused) => {
@@ -237,7 +236,7 @@ fn probe(address: SocketAddr) -> io::Result<()> {
 /// Conversations that each core may have, and those beyond that are only told that the server is full: what the files of streams
 /// and the cores themselves leave of the descriptors.
 fn conversations_max(descriptors: usize, cores: usize) -> (usize, usize) {
-    const FILES: usize = 3 * STREAMS_MAX + DESCRIPTORS_MIN as usize;
+    const FILES: usize = 4 * STREAMS_MAX + DESCRIPTORS_MIN as usize;
     let reserved = FILES + cores * (TURNED_AWAY_MAX + DESCRIPTORS_OF_A_CORE as usize);
     match descriptors.checked_sub(reserved) {
         Some(left) if left >= descriptors / 2 => (left / cores, TURNED_AWAY_MAX),

@@ -7,6 +7,6 @@
 pub mod clerk;
 pub mod disk;
 pub mod folder;
+pub mod pages;
 pub mod recovery;
-pub mod segment;
 pub mod snapshot;

@@ -71,16 +71,25 @@ pub struct Frame<'a> {
 /// The frame at the start of `bytes`, or none: what is there isn't one, or isn't whole.
 #[must_use]
 pub fn decode(bytes: &[u8]) -> Option<Frame<'_>> {
+    let (position, after) = position(bytes)?;
+    let rest = after.strip_prefix(PATCH)?;
+    let data = &rest[..memchr2(b'\n', b'\r', rest)?];
+    let length = bytes.len() - rest.len() + data.len() + END.len();
+    rest[data.len()..].starts_with(END).then_some(Frame { position, data, length })
+}
+
+/// The sequence of the event whose frame begins at the start of `bytes`; none if no frame does, or not so much of it is there.
+#[must_use]
+pub fn sequence(bytes: &[u8]) -> Option<u64> {
+    position(bytes).map(|(position, _)| position.sequence)
+}
+
+/// The position that the frame at the start of `bytes` has, and what follows it there.
+fn position(bytes: &[u8]) -> Option<(Position, &[u8])> {
     let rest = bytes.strip_prefix(ID)?;
     let id = &rest[..memchr(b'\n', &rest[..rest.len().min(POSITION_BYTES_MAX + 1)])?];
     let position = std::str::from_utf8(id).ok()?.parse().ok()?;
-    let rest = rest[id.len()..].strip_prefix(PATCH)?;
-    let data = &rest[..memchr2(b'\n', b'\r', rest)?];
-    rest[data.len()..].starts_with(END).then(|| Frame {
-        position,
-        data,
-        length: ID.len() + id.len() + PATCH.len() + data.len() + END.len(),
-    })
+    Some((position, &rest[id.len()..]))
 }
 
 #[cfg(test)]
@@ -102,6 +111,7 @@ mod tests {
             }
             bytes.extend(after);
             prop_assert_eq!(decode(&bytes), Some(Frame { position, data: data.as_bytes(), length }));
+            prop_assert_eq!(super::sequence(&bytes), Some(sequence));
         }
 
         #[test]

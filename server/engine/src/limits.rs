@@ -73,6 +73,10 @@ pub const BLOCK_EVENTS_MAX: usize = 2_048;
 /// behind reads the segments.
 pub const TAIL_BLOCKS_MAX: usize = 8;
 
+/// Index entries that one reader examines at once while it looks for its next event in the newest segment, whose index has
+/// no postings yet: some 50 µs.
+pub const SCAN_EVENTS_MAX: u32 = 16 * 1024;
+
 /// Bytes of the group that gathers while the one before it is written. Full, writes get 503 until it is sealed.
 pub const GROUP_BYTES_MAX: usize = 8 * 1024 * 1024;
 
@@ -87,6 +91,9 @@ pub const CHECKPOINT_PART_BYTES: usize = 256 * 1024;
 
 /// Bytes of log since the last checkpoint below which none is written.
 pub const CHECKPOINT_LOG_BYTES_MIN: u64 = 4 * 1024 * 1024;
+
+/// Milliseconds before a checkpoint that only retention wants is tried again after one has failed.
+pub const CHECKPOINT_PAUSE_MS: u64 = 60 * 1000;
 
 /// Lives of one log that its manifest lists: more than ten years of an unclean start a day without `sync`.
 pub const EPOCHS_MAX: usize = 4_096;

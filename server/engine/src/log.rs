@@ -5,10 +5,13 @@
 
 pub mod block;
 pub mod checkpoint;
+pub mod filter;
 pub mod group;
 pub mod index;
 pub mod keys;
 mod line;
 pub mod manifest;
+pub mod retention;
 pub mod segment;
 pub mod tail;
+pub mod view;

@@ -5,6 +5,7 @@
 //! leaves readers with what is durable.
 
 mod group;
+pub mod journal;
 mod operation;
 #[cfg(test)]
 mod tests;
@@ -296,6 +297,12 @@ impl Stream {
     #[must_use]
     pub fn earliest(&self) -> u64 {
         self.earliest
+    }
+
+    /// Events before the one with the sequence `first` aren't retained any more.
+    pub fn retain(&mut self, first: u64) {
+        debug_assert!(first > self.earliest && first <= self.persisted + 1, "what is dropped is durable and was retained");
+        self.earliest = first;
     }
 
     /// The sequence after which a cursor is to be served.

@@ -3,52 +3,11 @@
 //! Invariant: every live seat has been sent all of the topic before `base`, and `chain` holds the rest up to `target` in
 //! order. A topic of the whole stream has no chain: there, everything in `base..target` is the topic's.
 
-use fantail_engine::topic::Topic;
+use fantail_engine::log::filter::Filter;
 
 use super::seat::SeatId;
-use super::view::ViewId;
+use super::watched::ViewId;
 use crate::limits::CHAIN_EXTENTS_MAX;
-
-/// What a seat wants of its stream.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub enum Filter {
-    /// Everything.
-    Whole,
-    /// Events of this collection or document, by hash.
-    Path(u64),
-    /// Events of any of these collections and documents, by hash; sorted.
-    Paths(Box<[u64]>),
-}
-
-impl Filter {
-    /// The filter that lets through what any of `topics` wants.
-    #[must_use]
-    pub fn of(topics: impl IntoIterator<Item = Topic>) -> Filter {
-        let mut paths = Vec::new();
-        for topic in topics {
-            match topic {
-                Topic::Stream => return Filter::Whole,
-                Topic::Path(hash) => paths.push(hash),
-            }
-        }
-        paths.sort_unstable();
-        paths.dedup();
-        match paths[..] {
-            [path] => Filter::Path(path),
-            _ => Filter::Paths(paths.into()),
-        }
-    }
-
-    /// Whether an event with these two hashes passes.
-    #[must_use]
-    pub fn passes(&self, collection: u64, document: u64) -> bool {
-        match self {
-            Filter::Whole => true,
-            Filter::Path(path) => *path == collection || *path == document,
-            Filter::Paths(paths) => paths.iter().any(|path| *path == collection || *path == document),
-        }
-    }
-}
 
 pub(super) struct Followers {
     pub(super) view: ViewId,
@@ -182,6 +141,7 @@ const _: () = assert!(std::mem::size_of::<Followers>() <= 112, "there may be hun
 #[cfg(test)]
 mod tests {
     use super::*;
+    use fantail_engine::topic::Topic;
 
     fn filtered() -> Followers {
         Followers::new(ViewId(0), Filter::of([Topic::Path(7)]), 100)
@@ -251,13 +211,5 @@ mod tests {
             assert!(followers.extend(100, 100 + index * 10, 5));
         }
         assert!(!followers.extend(100, 1_000_000, 5));
-    }
-
-    #[test]
-    fn a_stream_among_the_topics_lets_everything_through() {
-        assert_eq!(Filter::of([Topic::Path(1), Topic::Stream]), Filter::Whole);
-        let filter = Filter::of([Topic::Path(2), Topic::Path(1), Topic::Path(2)]);
-        assert_eq!(filter, Filter::Paths([1, 2].into()));
-        assert!(filter.passes(0, 2) && filter.passes(1, 0) && !filter.passes(0, 0));
     }
 }

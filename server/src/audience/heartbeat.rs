@@ -4,9 +4,9 @@
 //! filtered one that was quiet for five minutes gets its position instead, so that its cursor doesn't age out. Where departures
 //! aren't noticed at once, every fifth look reads the socket, too.
 
+use fantail_engine::log::filter::Filter;
 use fantail_engine::protocol::sse;
 
-use super::followers::Filter;
 use super::quantum::{Budget, LOOK_BYTES};
 use super::seat::{Kind, SeatId, State};
 use super::{Audience, Disconnect};
@@ -57,6 +57,7 @@ impl Audience {
                     Disconnect::Instant => {}
                     Disconnect::Heartbeat => self.look_for_departure(id, budget),
                 }
+                self.see_off_if_expired(id);
                 self.show_life(id, budget);
             } else if tier + 1 < self.tiers.len() {
                 self.heartbeat.next = Some((tier + 1, slot % LOOK_SECONDS));
@@ -75,6 +76,19 @@ impl Audience {
         {
             budget.look(LOOK_BYTES);
             self.tiers[id.tier()].drain(id.slot());
+        }
+    }
+
+    /// A seat whose socket has been full for so long that retention has passed it needn't wait for it to drain.
+    fn see_off_if_expired(&mut self, id: SeatId) {
+        let seat = *self.tiers[id.tier()].seat(id.slot());
+        if seat.state != State::Stalled || seat.in_snapshot {
+            return;
+        }
+        let followers = &self.followers[seat.followers as usize];
+        if !self.watched[followers.view.0 as usize].view.serves(seat.cursor) {
+            self.counts.expired += 1;
+            self.leave(id);
         }
     }
 

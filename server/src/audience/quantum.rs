@@ -4,13 +4,14 @@
 //! Live seats come first, and leave a share to those behind, so that neither starves the other. Looking costs as well as
 //! sending, so that a pass over a million seats that need nothing yields, too.
 
-use std::io;
 use std::time::{Duration, Instant};
+
+use fantail_engine::log::view::{Step, Unread};
 
 use super::Audience;
 use super::seat::{Kind, SeatId, State};
+use super::shelf::Waiter;
 use super::tier::Tier;
-use super::view::Step;
 use crate::limits::{BEHIND_PERCENT, HEARTBEAT_PERCENT, QUANTUM_BYTES, QUANTUM_ENTRIES, SEND_BYTES};
 
 /// What a look at a seat that needs nothing costs of a quantum's bytes, since it costs time.
@@ -48,6 +49,14 @@ impl Budget {
     pub(super) fn is_spent(&self) -> bool {
         self.entries == 0 || self.bytes == 0
     }
+}
+
+/// What comes after a visit to a seat that is behind.
+enum After {
+    /// It waits for its next turn.
+    Again,
+    /// It is live, or waits for a page.
+    Enough,
 }
 
 impl Audience {
@@ -125,7 +134,7 @@ impl Audience {
         let followers = &mut self.followers[id as usize];
         let watched = &self.watched[followers.view.0 as usize];
         let now = self.heartbeat.now();
-        let mut broken = Vec::new();
+        let mut lagging = Vec::new();
         budget.look(LOOK_BYTES);
         while !budget.is_spent()
             && let Some(seat_id) = followers.visit()
@@ -134,13 +143,11 @@ impl Audience {
             let tier = &mut self.tiers[seat_id.tier()];
             let seat = tier.seat(seat_id.slot());
             let Some((from, to)) = followers.run(seat.cursor) else { continue };
-            let bytes = match watched.view.bytes(from, to, SEND_BYTES) {
-                Ok(bytes) => bytes,
-                Err(error) => {
-                    tracing::error!(%error, "a segment can't be read; its follower is closed");
-                    broken.push(seat_id);
-                    continue;
-                }
+            // What the tail doesn't have any more is read by each on its own.
+            let Some(bytes) = watched.view.blocks.run(from, to.min(from + SEND_BYTES)) else {
+                seat.cursor = from;
+                lagging.push(seat_id);
+                continue;
             };
             seat.cursor = from + bytes.len() as u64;
             seat.sent = now;
@@ -155,8 +162,8 @@ impl Audience {
         } else if followers.is_visited() {
             followers.restart();
         }
-        for seat in broken {
-            self.leave(seat);
+        for id in lagging {
+            self.fall_behind(id);
         }
         is_finished
     }
@@ -178,31 +185,33 @@ impl Audience {
                 false => self.read_log(id, budget),
             };
             match followed {
-                Ok(true) => visited.push((id, generation)),
-                Ok(false) => {}
-                Err(error) => {
-                    tracing::error!(%error, "the log can't be read; its follower is closed");
-                    self.leave(id);
+                Ok(After::Again) => visited.push((id, generation)),
+                Ok(After::Enough) => {}
+                Err(unread) => {
+                    budget.look(LOOK_BYTES);
+                    self.miss(id, unread);
                 }
             }
         }
         visited
     }
 
-    /// The next bytes of the log for a seat behind; it joins the live ones if there are none. True while it is behind.
-    fn read_log(&mut self, id: SeatId, budget: &mut Budget) -> io::Result<bool> {
+    /// The next bytes of the log for a seat behind; it joins the live ones if there are none.
+    fn read_log(&mut self, id: SeatId, budget: &mut Budget) -> Result<After, Unread> {
         let tier = &mut self.tiers[id.tier()];
         let seat = tier.seat(id.slot());
         let followers = &mut self.followers[seat.followers as usize];
         let watched = &self.watched[followers.view.0 as usize];
-        match watched.view.step(&followers.filter, seat.cursor, SEND_BYTES)? {
+        match watched.view.step(&followers.filter, seat.cursor, SEND_BYTES, &self.shelf.of(&watched.volume))? {
             Step::Run(at, bytes) => {
                 budget.look((at - seat.cursor) / SEARCH_BYTES);
                 seat.cursor = at + bytes.len() as u64;
                 seat.sent = self.heartbeat.now();
                 seat.quiet = 0;
+                let (view, cursor) = (followers.view, seat.cursor);
                 tier.send(Kind::Send, id.slot(), bytes);
                 budget.spend(bytes.len() as u64);
+                self.look_ahead(view, cursor);
             }
             Step::Skip(to) => {
                 budget.spend((to - seat.cursor) / SEARCH_BYTES);
@@ -216,25 +225,30 @@ impl Audience {
                     followers.target = watched.view.published;
                 }
                 seat.place = followers.add(id);
-                return Ok(false);
+                return Ok(After::Enough);
             }
         }
-        Ok(true)
+        Ok(After::Again)
     }
 
-    fn read_snapshot(&mut self, id: SeatId, budget: &mut Budget) -> io::Result<bool> {
+    /// The next bytes of a checkpoint for a seat, and then of the log.
+    fn read_snapshot(&mut self, id: SeatId, budget: &mut Budget) -> Result<After, Unread> {
         let tier = &mut self.tiers[id.tier()];
         let seat = tier.seat(id.slot());
         let (reading, cursor) = self.snapshots.get_mut(&id).expect("a seat in a snapshot has the rest of it here");
         while let Some(part) = reading.parts.front() {
             if seat.cursor < part.end {
-                let until = part.end.min(seat.cursor + SEND_BYTES);
-                let bytes = reading.snapshot.bytes(seat.cursor..until);
-                seat.cursor = until;
+                let Some(bytes) = self.shelf.snapshot(&reading.snapshot, seat.cursor) else {
+                    let waiter = Waiter::Seat(id, seat.generation);
+                    self.shelf.want_snapshot(&reading.snapshot, seat.cursor, waiter);
+                    return Ok(After::Enough);
+                };
+                let bytes = &bytes[..bytes.len().min((part.end - seat.cursor).min(SEND_BYTES) as usize)];
+                seat.cursor += bytes.len() as u64;
                 seat.sent = self.heartbeat.now();
                 tier.send(Kind::Send, id.slot(), bytes);
                 budget.spend(bytes.len() as u64);
-                return Ok(true);
+                return Ok(After::Again);
             }
             reading.parts.pop_front();
             if let Some(next) = reading.parts.front() {

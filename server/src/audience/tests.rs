@@ -14,11 +14,13 @@ use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use crossbeam::channel::{Receiver, unbounded};
 use fantail_engine::event;
 use fantail_engine::log::block::{Block, Extent};
-use fantail_engine::log::index::Entry;
+use fantail_engine::log::index::{self, Entry};
 use fantail_engine::log::segment;
 use fantail_engine::log::{group, tail::Tail};
 use fantail_engine::position::{Epoch, Position};
@@ -54,15 +56,18 @@ impl Chance {
 /// What a home tells a core by letter.
 enum News {
     Block(Arc<Block>),
-    Segment(Arc<Segment>),
+    Segment(Span),
+    Retained(u64),
     Published(Position, u64),
 }
 
 /// A log as its home has it: the tail, the files, and everything that was ever in it.
 struct Log {
-    folder: Arc<Path>,
+    volume: Arc<Volume>,
     tail: Tail,
-    segments: Vec<Arc<Segment>>,
+    segments: VecDeque<Span>,
+    /// Entries of the segment that is written.
+    entries: Vec<Entry>,
     files: Option<(File, File)>,
     sequence: u64,
     bytes: Vec<u8>,
@@ -82,9 +87,10 @@ fn filter(paths: &[&str]) -> Filter {
 impl Log {
     fn new(folder: &Path) -> Log {
         Log {
-            folder: folder.into(),
+            volume: Volume::new(folder.into()),
             tail: Tail::new(0),
-            segments: Vec::new(),
+            segments: VecDeque::new(),
+            entries: Vec::new(),
             files: None,
             sequence: 0,
             bytes: Vec::new(),
@@ -105,16 +111,19 @@ impl Log {
     /// Begins the next segment.
     fn rotate(&mut self, news: &mut VecDeque<News>) {
         let (first, base) = (self.sequence + 1, self.bytes.len() as u64);
-        if self.segments.last().is_some_and(|segment| segment.first == first) {
+        if self.segments.back().is_some_and(|segment| segment.first == first) {
             return;
         }
+        if let Some((_, index)) = &mut self.files {
+            index.write_all(&index::seal(&std::mem::take(&mut self.entries))).expect("the disk has room");
+        }
         let open = |kind| {
-            let path = self.folder.join(segment::name(first, kind));
+            let path = self.volume.folder.join(segment::name(first, kind));
             OpenOptions::new().create_new(true).append(true).open(path).expect("a file of a new segment")
         };
         self.files = Some((open(segment::Kind::Log), open(segment::Kind::Index)));
-        let segment = Arc::new(Segment::new(Arc::clone(&self.folder), first, base));
-        self.segments.push(Arc::clone(&segment));
+        let segment = Span { first, base, begun_ms: None, ended_ms: 0 };
+        self.segments.push_back(segment);
         news.push_back(News::Segment(segment));
     }
 
@@ -124,7 +133,7 @@ impl Log {
             self.rotate(news);
         }
         let base = self.bytes.len() as u64;
-        let segment = self.segments.last().expect("rotated above").base;
+        let segment = self.segments.back().expect("rotated above").base;
         let (first, mut group, mut extents) = (self.sequence + 1, Vec::new(), Vec::new());
         for (path, size) in events {
             self.sequence += 1;
@@ -157,6 +166,7 @@ impl Log {
             let offset = (start - segment) as u32;
             let entry = Entry { offset, length: *length, collection: *collection, document: *document };
             index.write_all(&entry.encode()).expect("the disk has room");
+            self.entries.push(entry);
         }
         self.bytes.extend_from_slice(&group);
         self.extents.extend(extents);
@@ -233,6 +243,8 @@ struct Hall {
     eventfd: OwnedFd,
     log: Log,
     news: VecDeque<News>,
+    pager: (Pager, JoinHandle<()>),
+    pages: Receiver<Paged>,
     listener: TcpListener,
     /// Whether the turn is due: it said so, or it was given something to do. Otherwise only the eventfd wakes it.
     is_due: bool,
@@ -243,7 +255,7 @@ impl Hall {
     fn new(slots: u32) -> Hall {
         let folder = tempfile::tempdir().expect("a folder");
         let mut hall = Hall::unwatched(slots, folder);
-        hall.audience.watch(STREAM.into(), hall.log.view());
+        hall.audience.watch(STREAM.into(), hall.log.view(), Arc::clone(&hall.log.volume));
         hall
     }
 
@@ -253,9 +265,18 @@ impl Hall {
         assert!(eventfd >= 0, "an eventfd");
         // SAFETY: the descriptor is new and ours.
         let eventfd = unsafe { OwnedFd::from_raw_fd(eventfd) };
+        let ((delivery, pages), bell) = (unbounded(), File::from(eventfd.try_clone().expect("a descriptor")));
+        let deliver = move |_, paged| {
+            // The hall may be gone.
+            drop(delivery.send(paged));
+            (&bell).write_all(&1u64.to_ne_bytes()).expect("a counter");
+        };
+        let pager = Pager::start(deliver).expect("a thread");
         Hall {
-            audience: Audience::new(slots, eventfd.as_raw_fd(), Disconnect::Instant).expect("a ring"),
+            audience: Audience::new(0, slots, eventfd.as_raw_fd(), Disconnect::Instant, pager.0.clone()).expect("a ring"),
             eventfd,
+            pager,
+            pages,
             log: Log::new(folder.path()),
             news: VecDeque::new(),
             listener: TcpListener::bind("127.0.0.1:0").expect("a port"),
@@ -304,6 +325,7 @@ impl Hall {
             None => return false,
             Some(News::Block(block)) => self.audience.add_block(STREAM, block),
             Some(News::Segment(segment)) => self.audience.add_segment(STREAM, segment),
+            Some(News::Retained(first)) => self.audience.retain(STREAM, first),
             Some(News::Published(position, end)) => self.audience.publish(STREAM, position, end),
         }
         self.is_due = true;
@@ -323,6 +345,9 @@ impl Hall {
         let read = unsafe { libc::read(self.eventfd.as_raw_fd(), count.as_mut_ptr().cast(), count.len()) };
         if !self.is_due && read != 8 {
             return false;
+        }
+        while let Ok(paged) = self.pages.try_recv() {
+            assert_eq!(self.audience.add_page(paged), None, "no segment is damaged");
         }
         self.is_due = self.audience.turn(Duration::ZERO);
         true
@@ -356,6 +381,17 @@ impl Hall {
         });
     }
 
+    /// Retention lets go of all segments before the one at `at` in the list.
+    fn retain(&mut self, at: usize) {
+        let first = self.log.segments[at].first;
+        for dropped in self.log.segments.drain(..at) {
+            for kind in [segment::Kind::Log, segment::Kind::Index] {
+                std::fs::remove_file(self.log.volume.folder.join(segment::name(dropped.first, kind))).expect("a file");
+            }
+        }
+        self.news.push_back(News::Retained(first));
+    }
+
     fn empty(&mut self) {
         self.until("all seats are free", |hall| hall.audience.seated() == 0);
         for tier in &self.audience.tiers {
@@ -365,5 +401,11 @@ impl Hall {
         let counts = self.audience.counts();
         assert_eq!((counts.stalled, counts.seatings), (0, counts.departures), "who came has gone");
         assert!(self.audience.watched.iter().all(|(_, watched)| watched.is_empty()));
+    }
+}
+
+impl Drop for Hall {
+    fn drop(&mut self) {
+        self.pager.0.end();
     }
 }

@@ -2,15 +2,24 @@
 //!
 //! Most topics are one path, of which there may be hundreds of thousands: those have a table of their own, of 16 bytes a row.
 
+use std::sync::Arc;
+
 use fantail_engine::log::block::Extent;
+use fantail_engine::log::filter::Filter;
+use fantail_engine::log::view::View;
 use rustc_hash::FxHashMap;
 
-use super::followers::Filter;
-use super::view::View;
+use crate::storage::pages::Volume;
+
+/// Which stream of a core: an index in the audience's slab.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(super) struct ViewId(pub(super) u32);
 
 /// See the module. Numbers of followers are indexes in the audience's slab.
 pub(super) struct Watched {
     pub(super) view: View,
+    /// Where its segments are.
+    pub(super) volume: Arc<Volume>,
     /// Those of the whole stream.
     pub(super) whole: Option<u32>,
     /// Those of one path.
@@ -20,8 +29,8 @@ pub(super) struct Watched {
 }
 
 impl Watched {
-    pub(super) fn new(view: View) -> Watched {
-        Watched { view, whole: None, single: FxHashMap::default(), several: FxHashMap::default() }
+    pub(super) fn new(view: View, volume: Arc<Volume>) -> Watched {
+        Watched { view, volume, whole: None, single: FxHashMap::default(), several: FxHashMap::default() }
     }
 
     /// Whether nobody follows it.
@@ -32,6 +41,11 @@ impl Watched {
     /// Whether somebody follows a part of it.
     pub(super) fn is_filtered(&self) -> bool {
         !self.single.is_empty() || !self.several.is_empty()
+    }
+
+    /// All that follow it; those of several topics come once for each.
+    pub(super) fn all(&self) -> impl Iterator<Item = u32> {
+        self.whole.into_iter().chain(self.filtered())
     }
 
     /// All that follow a part of it; those of several topics come once for each.

@@ -8,6 +8,8 @@ use anyhow::Context;
 use clap::{Args, ValueEnum};
 use fantail_engine::limits::{CHECKPOINT_LOG_BYTES_MIN, SEGMENT_BYTES};
 use fantail_engine::log::manifest;
+use fantail_engine::log::retention::Retention;
+use fantail_engine::stream::journal::Policy;
 
 use crate::audience;
 use crate::server::{self, Options};
@@ -45,6 +47,21 @@ pub(super) struct Arguments {
     #[arg(long, value_enum, default_value = "instant", value_name = "WHEN")]
     disconnect: Disconnect,
 
+    /// Age up to which history is kept, such as 36h or 7d; "off" keeps it whatever its age.
+    ///
+    /// History goes in whole segments as soon as one of the three limits lets it go, and never before a checkpoint holds what it
+    /// led to: documents stay.
+    #[arg(long, default_value = "7d", value_name = "AGE", value_parser = age)]
+    retain_age: Kept,
+
+    /// Bytes of a stream's newest history that are kept, such as 500MB or 8GiB; "off" keeps it however long it is.
+    #[arg(long, default_value = "8GiB", value_name = "BYTES", value_parser = size)]
+    retain_bytes: Kept,
+
+    /// Newest events of a stream that are kept; "off" keeps them however many there are.
+    #[arg(long, default_value = "off", value_name = "COUNT", value_parser = count)]
+    retain_events: Kept,
+
     /// Bytes at which a segment of a log is full.
     #[arg(long, default_value_t = SEGMENT_BYTES, value_name = "BYTES",
           value_parser = clap::value_parser!(u64).range(4096..=SEGMENT_BYTES))]
@@ -60,6 +77,32 @@ fn address(text: &str) -> Result<SocketAddr, String> {
     let wanted = "an address and a port are wanted, such as 127.0.0.1:8080 or [::1]:8080";
     let mut found = text.to_socket_addrs().map_err(|error| format!("{wanted} ({error})"))?;
     found.next().ok_or_else(|| wanted.to_owned())
+}
+
+/// How much of history is kept: milliseconds, bytes or events; none means all of it.
+#[derive(Clone, Copy, Debug)]
+struct Kept(Option<u64>);
+
+fn age(text: &str) -> Result<Kept, String> {
+    kept(text, |text| {
+        let age = humantime::parse_duration(text).map_err(|error| format!("an age is wanted, such as 36h or 7d ({error})"))?;
+        u64::try_from(age.as_millis()).map_err(|_| "no clock goes so far".to_owned())
+    })
+}
+
+fn size(text: &str) -> Result<Kept, String> {
+    kept(text, |text| parse_size::parse_size(text).map_err(|error| format!("a size is wanted, such as 8GiB ({error})")))
+}
+
+fn count(text: &str) -> Result<Kept, String> {
+    kept(text, |text| text.parse().map_err(|error| format!("a number or \"off\" is wanted ({error})")))
+}
+
+fn kept(text: &str, read: impl FnOnce(&str) -> Result<u64, String>) -> Result<Kept, String> {
+    match text {
+        "off" => Ok(Kept(None)),
+        text => read(text).map(|kept| Kept(Some(kept))),
+    }
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -87,14 +130,21 @@ impl Arguments {
             listen: self.listen,
             data: self.data,
             cores: self.cores.map(usize::from),
-            durability: match self.durability {
-                Durability::Sync => manifest::Durability::Sync,
-                Durability::Flush => manifest::Durability::Flush,
-                Durability::None => manifest::Durability::None,
+            policy: Policy {
+                durability: match self.durability {
+                    Durability::Sync => manifest::Durability::Sync,
+                    Durability::Flush => manifest::Durability::Flush,
+                    Durability::None => manifest::Durability::None,
+                },
+                segment_bytes: self.segment_bytes,
+                checkpoint_bytes: self.checkpoint_bytes,
+                retention: Retention {
+                    age_ms: self.retain_age.0,
+                    bytes: self.retain_bytes.0,
+                    events: self.retain_events.0,
+                },
             },
             documents_bytes: (self.memory as usize).saturating_mul(1024 * 1024),
-            segment_bytes: self.segment_bytes,
-            checkpoint_bytes: self.checkpoint_bytes,
             disconnect: match self.disconnect {
                 Disconnect::Instant => audience::Disconnect::Instant,
                 Disconnect::Heartbeat => audience::Disconnect::Heartbeat,

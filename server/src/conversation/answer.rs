@@ -141,6 +141,9 @@ impl From<Refused> for Answered {
                 tracing::error!(%error, "a segment can't be read");
                 Problem::unavailable("the log can't be read")
             }
+            Refused::Undeletable(error) => {
+                Problem::unavailable(format!("the stream's folder can't be taken away: {error}"))
+            }
         };
         problem.into()
     }

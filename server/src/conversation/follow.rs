@@ -1,5 +1,6 @@
 //! Requests to follow: the answer's head and first block, and the hand-over to the audience.
 
+use std::io;
 use std::rc::Rc;
 
 use fantail_engine::limits::TOPICS_MAX;
@@ -54,7 +55,12 @@ pub(super) async fn follow(
         Answer::Follow(following) => {
             let filter = following.filter.clone();
             let unasked = connection.unread();
-            let start = open(*following, unasked, &mut out);
+            core.look_for(&stream);
+            let cursor = match core.locate(&stream, following.cursor).await {
+                Ok(cursor) => cursor,
+                Err(error) => return unlocated(connection, &error, out).await,
+            };
+            let start = open(*following, cursor, unasked, &mut out);
             connection.write(out).await?;
             if core.stage.get() == Stage::Ending || unasked > UNASKED_BYTES_MAX {
                 connection.close().await;
@@ -65,15 +71,29 @@ pub(super) async fn follow(
         }
         Answer::Refused(refused) if is_passing(&refused) && !is_head => turn_away(connection, out).await,
         Answer::Refused(refused) => hang_up(core, connection, Answered::from(refused), is_head).await,
-        Answer::Written(_) | Answer::Document { .. } | Answer::Json { .. } => {
+        Answer::Written(_) | Answer::Document { .. } | Answer::Json { .. } | Answer::History(_) | Answer::Deleted => {
             unreachable!("a request to follow is answered with where it begins")
         }
     }
 }
 
+/// The place in the log where a follower begins can't be found any more, or not read: it comes back, and is told.
+pub(super) async fn unlocated(
+    connection: Connection,
+    error: &io::Error,
+    out: Vec<u8>,
+) -> Result<(Next, Connection), End> {
+    match error.kind() {
+        // Retention passed it just now, or the stream was deleted.
+        io::ErrorKind::NotFound => {}
+        _ => tracing::error!(%error, "the log can't be read; its follower is turned away"),
+    }
+    turn_away(connection, out).await
+}
+
 /// Appends the first block, and says where the seat begins to read.
-fn open(following: Following, unasked: usize, out: &mut Vec<u8>) -> Start {
-    let Following { filter: _, cursor, position, reset, value } = following;
+fn open(following: Following, cursor: u64, unasked: usize, out: &mut Vec<u8>) -> Start {
+    let Following { filter: _, cursor: _, position, reset, value } = following;
     sse::retry(out, clock::retry_ms());
     if let Some((reason, earliest)) = reset {
         sse::reset(out, reason, earliest);
@@ -100,7 +120,7 @@ fn open(following: Following, unasked: usize, out: &mut Vec<u8>) -> Start {
 /// Whether a follower that was refused may come back with the same request: a status other than 200 would stop it.
 pub(super) fn is_passing(refused: &Refused) -> bool {
     match refused {
-        Refused::Operation(_) | Refused::TooManyStreams | Refused::Unreadable(_) => true,
+        Refused::Operation(_) | Refused::TooManyStreams | Refused::Unreadable(_) | Refused::Undeletable(_) => true,
         Refused::NotFound | Refused::Missing(_) | Refused::MapTooLarge => false,
     }
 }

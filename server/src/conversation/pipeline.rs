@@ -62,7 +62,7 @@ impl Pipeline {
         let (mut out, mut last) = (Vec::new(), Persistence::Keep);
         let mut begun = self.begun.drain(..).peekable();
         while let Some(Begun { reply, persistence, is_head }) = begun.next() {
-            let answered = reply.answered().await;
+            let answered = reply.answered(core).await;
             last = match core.stage.get() {
                 Stage::Closing | Stage::Ending if begun.peek().is_none() => Persistence::Close,
                 Stage::Open | Stage::Closing | Stage::Ending => persistence,

@@ -19,7 +19,7 @@ use siphasher::sip128::{Hasher128, SipHasher13};
 
 use super::answer::{self, ACCEPT_PATCH, Answered};
 use super::inquiry::Inquiry;
-use super::own;
+use super::{history, own};
 use crate::core::question::{Answer, Question, WriteQuestion};
 use crate::core::{Asked, Core};
 
@@ -176,10 +176,16 @@ pub(super) enum Reply {
 
 impl Reply {
     /// What the client is told.
-    pub(super) async fn answered(self) -> Answered {
+    pub(super) async fn answered(self, core: &Rc<Core>) -> Answered {
         match self {
             Reply::Ready(answered) => answered,
-            Reply::Read { asked, guard, link } => read_answer(asked.await, &guard, &link).field("Vary", "Accept"),
+            Reply::Read { asked, guard, link } => {
+                let answer = match asked.await {
+                    Answer::History(begin) => history::page(core, *begin).await,
+                    answer => answer,
+                };
+                read_answer(answer, &guard, &link).field("Vary", "Accept")
+            }
             Reply::Written(asked) => written(asked.await),
         }
     }
@@ -209,7 +215,9 @@ fn read_answer(answer: Answer, guard: &Guard, link: &str) -> Answered {
         }
         // Conditions count only where the answer would be one of success (RFC 9110, section 13.2.1).
         Answer::Refused(refused) => return refused.into(),
-        Answer::Written(_) | Answer::Follow(_) => unreachable!("a read is answered with what was read"),
+        Answer::Written(_) | Answer::Follow(_) | Answer::History(_) | Answer::Deleted => {
+            unreachable!("a read is answered with what was read")
+        }
     };
     match guard.judge(tag.as_deref()) {
         _ if tag.is_none() => answered,
@@ -232,7 +240,11 @@ fn written(answer: Answer) -> Answered {
             }
         }
         Answer::Refused(refused) => refused.into(),
-        Answer::Document { .. } | Answer::Json { .. } | Answer::Follow(_) => {
+        Answer::Document { .. }
+        | Answer::Json { .. }
+        | Answer::Follow(_)
+        | Answer::History(_)
+        | Answer::Deleted => {
             unreachable!("a write is answered with its outcome")
         }
     }

@@ -10,14 +10,15 @@ use std::time::{Duration, Instant};
 
 use fantail_engine::event;
 use fantail_engine::log::checkpoint;
+use fantail_engine::log::filter::Filter;
+use fantail_engine::log::view::Found;
 use fantail_engine::position::Position;
 use fantail_engine::protocol::sse::{self, Reset};
 use fantail_engine::topic::Place;
 
 use super::connection::{Connection, End, Heard};
-use super::follow::{is_passing, turn_away};
+use super::follow::{is_passing, turn_away, unlocated};
 use super::{Next, hang_up};
-use crate::audience::{Filter, Found};
 use crate::core::following::{Following, Shared, Value};
 use crate::core::question::{Answer, From, Question, Refused};
 use crate::core::{Core, Stage, clock};
@@ -49,19 +50,14 @@ pub(super) async fn follow(
     };
     sse::retry(&mut out, clock::retry_ms());
     connection.bear_stalls();
-    let mut streams = open(&mut connection, followings, out).await?;
-    streams.iter().for_each(|followed| core.look_for(&followed.stream));
+    let mut streams = match locate(core, followings.0.iter()).await {
+        Ok(cursors) => open(core, &mut connection, followings, cursors, out).await?,
+        Err(error) => return unlocated(connection, &error, out).await,
+    };
     let (mut sent, mut quiet) = (Instant::now(), 0);
     loop {
         let mut out = Vec::new();
-        let is_behind = gather(core, &mut streams, &mut out).map_err(|error| {
-            match error.kind() {
-                // A stream that nobody wrote made room for another: the client comes back.
-                io::ErrorKind::NotFound => {}
-                _ => tracing::error!(%error, "the log can't be read; its follower is closed"),
-            }
-            End::Gone
-        })?;
+        let is_behind = gather(core, &mut streams, &mut out).await.map_err(lost)?;
         if !out.is_empty() {
             (sent, quiet) = (Instant::now(), 0);
             connection.write(out).await?;
@@ -91,6 +87,26 @@ pub(super) async fn follow(
             }
         }
     }
+}
+
+/// A log can't be read on.
+fn lost(error: io::Error) -> End {
+    match error.kind() {
+        // A stream that nobody wrote made room for another, one was deleted, or retention has passed the reader: it comes back.
+        io::ErrorKind::NotFound => {}
+        _ => tracing::error!(%error, "the log can't be read; its follower is closed"),
+    }
+    End::Gone
+}
+
+/// Where each of the streams is read on.
+async fn locate(core: &Rc<Core>, followings: impl Iterator<Item = &(String, Following)>) -> io::Result<Vec<u64>> {
+    let mut cursors = Vec::new();
+    for (stream, following) in followings {
+        core.look_for(stream);
+        cursors.push(core.locate(stream, following.cursor).await?);
+    }
+    Ok(cursors)
 }
 
 /// The places of each stream, in the order of the streams' first places.
@@ -142,7 +158,7 @@ async fn ask(core: &Rc<Core>, places: Vec<Place>, from: From) -> Result<Followin
     match core.ask(Question::Follow { places, from }).await {
         Answer::Follow(following) => Ok(*following),
         Answer::Refused(refused) => Err(refused),
-        Answer::Written(_) | Answer::Document { .. } | Answer::Json { .. } => {
+        Answer::Written(_) | Answer::Document { .. } | Answer::Json { .. } | Answer::History(_) | Answer::Deleted => {
             unreachable!("a request to follow is answered with where it begins")
         }
     }
@@ -150,8 +166,10 @@ async fn ask(core: &Rc<Core>, places: Vec<Place>, from: From) -> Result<Followin
 
 /// Writes the first block, with the values of all streams if they come first.
 async fn open(
+    core: &Rc<Core>,
     connection: &mut Connection,
     (followings, reset): (Vec<(String, Following)>, Option<Reset>),
+    cursors: Vec<u64>,
     mut out: Vec<u8>,
 ) -> Result<Vec<Followed>, End> {
     if let Some(reason) = reset {
@@ -163,14 +181,18 @@ async fn open(
         checkpoint::prelude(&mut out);
     }
     let mut streams = Vec::with_capacity(followings.len());
-    for (stream, following) in followings {
-        let Following { filter, cursor, position, reset: _, value } = following;
+    for ((stream, following), cursor) in followings.into_iter().zip(cursors) {
+        let Following { filter, cursor: _, position, reset: _, value } = following;
         if let Some(Value { made, shared }) = value {
             out.extend_from_slice(&made);
             if let Some(Shared { snapshot, parts }) = shared {
                 for part in parts {
-                    for start in part.clone().step_by(SEND_BYTES as usize) {
-                        out.extend_from_slice(snapshot.bytes(start..part.end.min(start + SEND_BYTES)));
+                    let mut at = part.start;
+                    while at < part.end {
+                        let until = part.end.min(at + SEND_BYTES);
+                        let bytes = core.read_snapshot(&snapshot, at..until).await.map_err(lost)?;
+                        at += bytes.len() as u64;
+                        out.extend_from_slice(&bytes);
                         connection.write(std::mem::take(&mut out)).await?;
                     }
                 }
@@ -184,13 +206,13 @@ async fn open(
 }
 
 /// Appends what was published of the streams, a batch at most. Whether there is more.
-fn gather(core: &Rc<Core>, streams: &mut [Followed], out: &mut Vec<u8>) -> std::io::Result<bool> {
+async fn gather(core: &Rc<Core>, streams: &mut [Followed], out: &mut Vec<u8>) -> io::Result<bool> {
     let mut is_behind = false;
     for index in 0..streams.len() {
         let room = out.len() + SEVERAL_BATCH_BYTES / streams.len();
         loop {
             let Followed { stream, filter, cursor, .. } = &streams[index];
-            match core.find(stream, filter, *cursor)? {
+            match core.find(stream, filter, *cursor).await? {
                 Found::End => {
                     // With nothing of ours before it, our position is the stream's, and doesn't age out.
                     if let Some((shown, position)) = core.shown(stream).filter(|(shown, _)| shown >= cursor) {
@@ -208,9 +230,8 @@ fn gather(core: &Rc<Core>, streams: &mut [Followed], out: &mut Vec<u8>) -> std::
                     break;
                 }
                 Found::Event(start, end) => {
-                    let mut bytes = Vec::with_capacity((end - start) as usize);
-                    core.copy(stream, start, end, &mut bytes)?;
-                    let frame = event::decode(&bytes).ok_or(std::io::ErrorKind::InvalidData)?;
+                    let bytes = core.copy(stream, start, end).await?;
+                    let frame = event::decode(&bytes).ok_or(io::ErrorKind::InvalidData)?;
                     // A cursor inside a group may lie before the line that closed it; events before it were sent.
                     if start >= streams[index].cursor {
                         streams[index].position = frame.position;

@@ -5,24 +5,21 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use fantail_engine::log::manifest::Durability;
+use fantail_engine::stream::journal::Policy;
 use fantail_engine::topic;
 
 use super::letter::{Letter, LetterBox};
 use crate::audience::Disconnect;
 use crate::storage::clerk::Done;
+use crate::storage::pages::Paged;
 
 /// What all cores are started with.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The data folder.
     pub data: PathBuf,
-    /// When events may be shown.
-    pub durability: Durability,
-    /// Bytes at which a segment is sealed.
-    pub segment_bytes: u64,
-    /// Bytes of log since the last checkpoint below which none is written.
-    pub checkpoint_bytes: u64,
+    /// How streams are kept.
+    pub policy: Policy,
     /// Bytes that all documents may take.
     pub documents_bytes: usize,
     /// When it is noticed that a follower has gone.
@@ -70,6 +67,12 @@ impl Cores {
     pub fn report(&self) -> impl Fn(usize, Done) + Send + 'static {
         let boxes = Arc::clone(&self.boxes);
         move |core, done| boxes[core].post(Letter::Errand(done))
+    }
+
+    /// What the pager calls when a page is there.
+    pub fn deliver(&self) -> impl Fn(usize, Paged) + Send + 'static {
+        let boxes = Arc::clone(&self.boxes);
+        move |core, paged| boxes[core].post(Letter::Page(paged))
     }
 
     /// Asks all cores to accept nothing more and to end their conversations.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use fantail_engine::document::{Body, Scope};
 use fantail_engine::limits::MAP_BYTES_MAX;
 use fantail_engine::log::checkpoint;
+use fantail_engine::log::filter::Filter;
 use fantail_engine::position::Position;
 use fantail_engine::protocol::sse::Reset;
 use fantail_engine::stream::Refusal;
@@ -14,20 +15,28 @@ use fantail_engine::topic::Place;
 use super::question::{From, Refused};
 use super::reader::{earliest, judge, scope};
 use super::resident::Resident;
-use crate::audience::Filter;
 use crate::storage::snapshot::Snapshot;
 
 /// How a follower of one stream begins.
 pub(crate) struct Following {
     pub(crate) filter: Filter,
-    /// Offset in the log at which it goes on, at a frame's boundary.
-    pub(crate) cursor: u64,
+    /// Where in the log it goes on.
+    pub(crate) cursor: Cursor,
     /// The position there.
     pub(crate) position: Position,
     /// Why the cursor that it came with isn't served, and the earliest one that is.
     pub(crate) reset: Option<(Reset, Position)>,
     /// The value at `position`, if that comes first.
     pub(crate) value: Option<Value>,
+}
+
+/// A place in the log, at a frame's boundary.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Cursor {
+    /// At this offset.
+    At(u64),
+    /// After this event, which is behind the tail: the index knows where that is.
+    After(u64),
 }
 
 /// Events that make an empty value the topic's, without the one that empties it and the position after them.
@@ -47,7 +56,7 @@ pub(crate) struct Shared {
 /// Where a follower of `places`, all of this stream, begins.
 pub(super) fn begin(resident: &Resident, places: &[Place], from: &From) -> Result<Following, Refused> {
     let is_missing = |place: &Place| match scope(place) {
-        Scope::Document(collection, id) => resident.stream.documents().get(collection, id).is_none(),
+        Scope::Document(collection, id) => resident.stream().documents().get(collection, id).is_none(),
         Scope::Stream | Scope::Collection(_) => false,
     };
     let missing = places.iter().find(|place| is_missing(place));
@@ -59,14 +68,14 @@ pub(super) fn begin(resident: &Resident, places: &[Place], from: &From) -> Resul
             Ok(sequence) => after(resident, places, sequence),
             Err(reset) => {
                 // A follower that knows more than a damaged log keeps what it has, and comes back when that is mended.
-                if let (Reset::Ahead, Some(reason)) = (reset, resident.stream.failure()) {
+                if let (Reset::Ahead, Some(reason)) = (reset, resident.stream().failure()) {
                     return Err(Refused::Operation(Refusal::Failed(reason.to_owned())));
                 }
                 Ok(Following { reset: Some((reset, earliest(resident))), ..with_value(resident, places)? })
             }
         },
-        From::Now => after(resident, places, resident.position().sequence),
-        From::Earliest => after(resident, places, resident.stream.earliest() - 1),
+        From::Now => after(resident, places, resident.stream().position().sequence),
+        From::Earliest => after(resident, places, resident.stream().earliest() - 1),
         From::Snapshot => with_value(resident, places),
     }
 }
@@ -74,8 +83,8 @@ pub(super) fn begin(resident: &Resident, places: &[Place], from: &From) -> Resul
 fn after(resident: &Resident, places: &[Place], sequence: u64) -> Result<Following, Refused> {
     Ok(Following {
         filter: Filter::of(places.iter().map(Place::topic)),
-        cursor: resident.offset_after(sequence).map_err(Refused::Unreadable)?,
-        position: resident.stream.position_at(sequence),
+        cursor: resident.stream().offset_after(sequence).map_or(Cursor::After(sequence), Cursor::At),
+        position: resident.stream().position_at(sequence),
         reset: None,
         value: None,
     })
@@ -87,7 +96,7 @@ fn with_value(resident: &Resident, places: &[Place]) -> Result<Following, Refuse
     let is_whole = Filter::of(places.iter().map(Place::topic)) == Filter::Whole;
     if !is_whole && !places.iter().all(Place::is_collection) {
         let value = Some(Value { made: encode(resident, places)?, shared: None });
-        return Ok(Following { value, ..after(resident, places, resident.position().sequence)? });
+        return Ok(Following { value, ..after(resident, places, resident.stream().position().sequence)? });
     }
     let mut paths: Vec<&str> = places.iter().map(Place::collection).filter(|_| !is_whole).collect();
     paths.sort_unstable();
@@ -96,7 +105,7 @@ fn with_value(resident: &Resident, places: &[Place]) -> Result<Following, Refuse
     // Before the first checkpoint the value at the log's beginning is empty, and the log is all that it takes.
     let Some(snapshot) = &resident.snapshot else {
         let value = Some(Value { made: paths.into_iter().flat_map(empty).collect(), shared: None });
-        return Ok(Following { value, ..after(resident, places, resident.stream.earliest() - 1)? });
+        return Ok(Following { value, ..after(resident, places, resident.stream().earliest() - 1)? });
     };
     let checkpoint = &snapshot.checkpoint;
     let (mut made, mut parts) = (Vec::new(), Vec::new());
@@ -117,7 +126,7 @@ fn with_value(resident: &Resident, places: &[Place]) -> Result<Following, Refuse
 /// The value of documents, and of collections beside them, as they are now. The collections must be small; of documents
 /// there are few.
 fn encode(resident: &Resident, places: &[Place]) -> Result<Vec<u8>, Refused> {
-    let documents = resident.stream.documents();
+    let documents = resident.stream().documents();
     let mut paths: Vec<&str> = places.iter().map(Place::collection).collect();
     paths.sort_unstable();
     paths.dedup();

@@ -11,7 +11,8 @@ use std::sync::atomic::Ordering;
 use fantail_engine::limits::STREAMS_MAX;
 use fantail_engine::log::keys;
 use fantail_engine::log::manifest::{self, Durability, State};
-use fantail_engine::stream::{Change, IdempotencyKey, Outcome, Refusal, Sealed};
+use fantail_engine::stream::journal::{Step, Upkeep};
+use fantail_engine::stream::{Change, IdempotencyKey, Outcome, Refusal};
 use fantail_engine::topic::{NameError, Place};
 use rustc_hash::FxHashMap;
 
@@ -19,12 +20,13 @@ use super::cores::{Settings, Totals};
 use super::following::{self, Following};
 use super::letter::{Letter, LetterBox};
 use super::question::{Answer, From, Question, Refused, WriteQuestion};
-use super::resident::{Phase, Resident};
+use super::resident::{Removal, Resident};
 use super::{clock, reader};
 use crate::storage::clerk::{Clerk, Done, Errand, InstallError};
 use crate::storage::disk::Disk;
 use crate::storage::folder;
 use crate::storage::recovery::Recovered;
+use crate::storage::snapshot::Snapshot;
 
 /// See the module.
 pub(super) struct Home {
@@ -32,7 +34,7 @@ pub(super) struct Home {
     settings: Settings,
     streams: FxHashMap<Arc<str>, Resident>,
     totals: Arc<Totals>,
-    /// Streams that this turn committed to.
+    /// Streams of which something may be due.
     touched: Vec<Arc<str>>,
     disk: Disk,
     clerk: Clerk,
@@ -52,9 +54,9 @@ impl Home {
         let mut home =
             Home { core, settings, streams: FxHashMap::default(), totals, touched: Vec::new(), disk, clerk, boxes };
         for stream in recovered {
-            let resident = Resident::recovered(stream);
+            let resident = Resident::recovered(stream, home.settings.policy);
             home.totals.streams.fetch_add(1, Ordering::Relaxed);
-            home.totals.add(resident.stream.documents().bytes(), 0);
+            home.totals.add(resident.stream().documents().bytes(), 0);
             home.streams.insert(Arc::clone(&resident.name), resident);
         }
         home
@@ -69,10 +71,18 @@ impl Home {
             Question::Follow { places, from: begin } => self
                 .follow(from, &name, &places, &begin)
                 .map_or_else(Answer::Refused, |following| Answer::Follow(Box::new(following))),
-            read => match self.streams.get(&*name) {
-                Some(resident) => reader::read(resident, read),
-                None => reader::read(&Resident::unborn(&name, &self.settings.data), read),
-            },
+            Question::Delete(_) => return self.delete(&name, (from, ticket)),
+            read => {
+                let answer = match self.streams.get(&*name) {
+                    Some(resident) => reader::read(resident, read),
+                    None => reader::read(&self.unborn(&name), read),
+                };
+                if let (Answer::History(_), Some(resident)) = (&answer, self.streams.get_mut(&*name)) {
+                    // The core that asks reads on.
+                    resident.listen(from, &self.boxes);
+                }
+                answer
+            }
         };
         match self.streams.get_mut(&*name) {
             Some(resident) => resident.hold(from, ticket, answer),
@@ -80,10 +90,15 @@ impl Home {
         }
     }
 
+    /// A stream that nobody has written, and that isn't here yet.
+    fn unborn(&self, name: &str) -> Resident {
+        Resident::unborn(name, &self.settings.data, self.settings.policy)
+    }
+
     /// The stream `name`, made if it isn't here.
     fn resident(&mut self, name: &str) -> &mut Resident {
         if !self.streams.contains_key(name) {
-            let resident = Resident::unborn(name, &self.settings.data);
+            let resident = self.unborn(name);
             self.streams.insert(Arc::clone(&resident.name), resident);
         }
         self.streams.get_mut(name).expect("inserted above")
@@ -97,7 +112,7 @@ impl Home {
             resident.listen(from, &self.boxes);
             return Ok(following);
         }
-        let mut resident = Resident::unborn(name, &self.settings.data);
+        let mut resident = self.unborn(name);
         let following = following::begin(&resident, places, begin)?;
         if self.streams.len() >= 2 * STREAMS_MAX {
             self.forget_an_unwritten_stream()?;
@@ -109,7 +124,7 @@ impl Home {
 
     /// Makes room for another: the followers of a stream that nobody wrote come back, if they still want it.
     fn forget_an_unwritten_stream(&mut self) -> Result<(), Refused> {
-        let unwritten = self.streams.values().find(|resident| !resident.stream.exists());
+        let unwritten = self.streams.values().find(|resident| !resident.stream().exists() && matches!(resident.removal, Removal::None));
         let name = unwritten.map(|resident| Arc::clone(&resident.name)).ok_or(Refused::TooManyStreams)?;
         let forgotten = self.streams.remove(&name).expect("found just now");
         for core in forgotten.listeners {
@@ -120,23 +135,25 @@ impl Home {
 
     fn write(&mut self, name: &str, question: WriteQuestion) -> Result<Outcome, Refused> {
         let WriteQuestion { mut operation, key } = question;
-        let is_first = !self.streams.get(name).is_some_and(|resident| resident.stream.exists());
+        let is_first = !self.streams.get(name).is_some_and(|resident| resident.stream().exists());
+        if !self.streams.get(name).is_none_or(|resident| matches!(resident.removal, Removal::None)) {
+            return Err(Refused::Operation(Refusal::Busy));
+        }
         if is_first {
             self.claim(name, &operation.change)?;
         }
         let room = self.settings.documents_bytes.saturating_sub(self.totals.documents_bytes.load(Ordering::Relaxed));
         let resident = self.resident(name);
         if is_first {
-            resident.stream.begin(clock::fresh_epoch());
-            resident.secret = clock::random();
+            resident.journal.begin(clock::fresh_epoch(), clock::random());
         }
         operation.key = key.map(|(key, fingerprint)| IdempotencyKey {
-            hash: keys::hash(&resident.secret, key.as_bytes()),
+            hash: keys::hash(resident.journal.secret(), key.as_bytes()),
             fingerprint,
         });
-        let (before, was_open) = (resident.stream.documents().bytes(), resident.stream.has_open_group());
-        let outcome = resident.stream.commit(&operation, clock::unix_ms(), room);
-        let (after, is_open) = (resident.stream.documents().bytes(), resident.stream.has_open_group());
+        let (before, was_open) = (resident.stream().documents().bytes(), resident.stream().has_open_group());
+        let outcome = resident.journal.commit(&operation, clock::unix_ms(), room);
+        let (after, is_open) = (resident.stream().documents().bytes(), resident.stream().has_open_group());
         let name = Arc::clone(&resident.name);
         self.totals.add(after, before);
         match outcome {
@@ -159,7 +176,7 @@ impl Home {
     fn retract(&mut self, name: &str) {
         self.totals.streams.fetch_sub(1, Ordering::Relaxed);
         let resident = self.streams.get_mut(name).expect("it was written to");
-        resident.stream.retract();
+        resident.journal.retract();
         if resident.listeners.is_empty() {
             self.streams.remove(name);
         }
@@ -183,10 +200,10 @@ impl Home {
     pub(super) fn turn(&mut self) {
         self.disk.enter();
         for (name, result) in self.disk.take_done() {
-            self.finish(&name, result);
+            self.written(&name, result);
         }
         for name in std::mem::take(&mut self.touched) {
-            self.persist(&name);
+            self.advance(&name);
         }
         self.disk.enter();
     }
@@ -196,55 +213,65 @@ impl Home {
         self.disk.has_done() || !self.touched.is_empty()
     }
 
-    fn persist(&mut self, name: &Arc<str>) {
-        let resident = self.streams.get_mut(name).expect("a touched stream is here");
-        if resident.phase != Phase::Idle || resident.stream.failure().is_some() || !resident.stream.has_open_group() {
-            return;
-        }
-        let is_full = |files: &crate::storage::disk::Files| {
-            resident.stream.sealed_end() - files.base >= self.settings.segment_bytes
-        };
-        if resident.files.as_ref().is_none_or(is_full) {
-            let manifest = resident.first_manifest(self.settings.durability);
-            let errand = Errand::Open {
-                stream: Arc::clone(name),
-                folder: Arc::clone(&resident.folder),
-                manifest,
-                first: resident.stream.persisted_sequence() + 1,
-                base: resident.stream.sealed_end(),
-                sealed: resident.files.take(),
-            };
-            resident.phase = Phase::Opening;
-            self.clerk.ask(self.core, errand);
-            return;
-        }
-        let sealed: Sealed = resident.stream.seal(clock::unix_ms()).expect("a group is open, and none is in flight");
-        if sealed.appended.is_new {
-            for &core in &resident.listeners {
-                let (stream, block) = (Arc::clone(name), Arc::clone(&sealed.appended.block));
-                self.boxes[core].post(Letter::Block { stream, block });
+    /// A second has passed: something may have become too old.
+    pub(super) fn tick(&mut self) {
+        self.touched.extend(self.streams.keys().map(Arc::clone));
+    }
+
+    /// Begins whatever is due of a stream.
+    fn advance(&mut self, name: &Arc<str>) {
+        let now_ms = clock::unix_ms();
+        let Some(resident) = self.streams.get_mut(name) else { return };
+        match resident.journal.step(now_ms) {
+            Some(Step::Open { manifest, first, base }) => {
+                let (stream, folder) = (Arc::clone(name), Arc::clone(&resident.volume.folder));
+                let sealed = resident.files.take();
+                self.clerk.ask(self.core, Errand::Open { stream, folder, manifest, first, base, sealed });
             }
+            Some(Step::Write(sealed)) => {
+                if sealed.appended.is_new {
+                    let block = &sealed.appended.block;
+                    resident.post(&self.boxes, |stream| Letter::Block { stream, block: Arc::clone(block) });
+                }
+                let files = resident.files.as_mut().expect("a group goes to an open segment");
+                self.disk.write(Arc::clone(name), files, sealed);
+                resident.publish(&self.boxes);
+            }
+            None => {}
         }
-        resident.phase = Phase::Writing;
-        let files = resident.files.as_mut().expect("checked above");
-        self.disk.write(Arc::clone(name), files, sealed);
-        if self.settings.durability == Durability::None {
-            resident.publish(&self.boxes);
+        match resident.removal {
+            Removal::None => self.keep_up(name, now_ms),
+            Removal::Wanted(_) | Removal::Underway(_) => self.remove_if_idle(name),
         }
     }
 
+    /// Begins whatever is due about the length of a stream's log.
+    fn keep_up(&mut self, name: &Arc<str>, now_ms: u64) {
+        let resident = self.streams.get_mut(name).expect("it was advanced just now");
+        let (stream, folder) = (Arc::clone(name), Arc::clone(&resident.volume.folder));
+        let errand = match resident.journal.upkeep(now_ms) {
+            None => return,
+            Some(Upkeep::Checkpoint { position, documents }) => {
+                Errand::Checkpoint { stream, folder, position, documents }
+            }
+            Some(Upkeep::Install { sequence, newest }) => Errand::Install { stream, folder, sequence, newest },
+            Some(Upkeep::Drop(firsts)) => {
+                let first = resident.stream().earliest();
+                tracing::debug!(stream = %name, first, "what came before isn't retained any more");
+                resident.post(&self.boxes, |stream| Letter::Retained { stream, first });
+                Errand::Drop { stream, folder, firsts }
+            }
+        };
+        self.clerk.ask(self.core, errand);
+    }
+
     /// The disk is done with a group.
-    fn finish(&mut self, name: &Arc<str>, result: Result<(), io::Error>) {
+    fn written(&mut self, name: &Arc<str>, result: Result<(), io::Error>) {
         let resident = self.streams.get_mut(name).expect("a stream that is written is here");
-        resident.phase = Phase::Idle;
         match result {
-            // It failed while this group was under way: what was taken back isn't told.
-            Ok(()) if resident.stream.failure().is_some() => {}
             Ok(()) => {
-                if self.settings.durability != Durability::None {
-                    resident.publish(&self.boxes);
-                }
-                self.checkpoint(name);
+                resident.journal.written();
+                resident.publish(&self.boxes);
                 self.touched.push(Arc::clone(name));
             }
             Err(error) => self.fail(name, &error),
@@ -255,87 +282,179 @@ impl Home {
     fn put_off(&mut self, name: &Arc<str>, error: &io::Error) {
         let resident = self.streams.get_mut(name).expect("a stream that is written is here");
         tracing::error!(stream = %name, %error, "no segment can be opened; what was to be written is refused");
-        let before = resident.stream.documents().bytes();
-        resident.put_off(&self.boxes);
-        self.totals.add(resident.stream.documents().bytes(), before);
+        let before = resident.stream().documents().bytes();
+        resident.journal.put_off();
+        resident.refuse(|| Refusal::Busy, &self.boxes);
+        self.totals.add(resident.stream().documents().bytes(), before);
     }
 
     /// A failed disk write is never retried in hope: whoever waits gets 503, and readers go on with what is durable.
     fn fail(&mut self, name: &Arc<str>, error: &io::Error) {
         let resident = self.streams.get_mut(name).expect("a stream that is written is here");
         tracing::error!(stream = %name, %error, "the log can't be written; the stream refuses writes until restart");
-        let before = resident.stream.documents().bytes();
-        resident.fail(format!("its log can't be written ({error}); the next start looks at it again"), &self.boxes);
-        self.totals.add(resident.stream.documents().bytes(), before);
+        let reason = format!("its log can't be written ({error}); the next start looks at it again");
+        let before = resident.stream().documents().bytes();
+        let manifest = resident.journal.fail(reason.clone());
+        resident.refuse(|| Refusal::Failed(reason.clone()), &self.boxes);
+        self.totals.add(resident.stream().documents().bytes(), before);
         // The next start must not believe what only the page cache has.
-        if let Some(manifest) = resident.manifest(State::Failed) {
-            let (stream, folder) = (Arc::clone(name), Arc::clone(&resident.folder));
+        if let Some(manifest) = manifest {
+            let (stream, folder) = (Arc::clone(name), Arc::clone(&resident.volume.folder));
             self.clerk.ask(self.core, Errand::Mark { stream, folder, manifest });
         }
     }
 
-    /// Starts a checkpoint if the log has outgrown the last one, and puts a written one in place once the log up to it is
-    /// durable.
-    fn checkpoint(&mut self, name: &Arc<str>) {
-        let resident = self.streams.get_mut(name).expect("a stream that is written is here");
-        if let Some(errand) = resident.next_checkpoint(self.settings.checkpoint_bytes) {
-            self.clerk.ask(self.core, errand);
+    /// A segment of a volume is damaged: if that is one of ours, history up to its end isn't served any more.
+    pub(super) fn give_up(&mut self, volume: u64, segment: u64) {
+        let Some(resident) = self.streams.values_mut().find(|resident| resident.volume.number == volume) else { return };
+        if resident.journal.give_up(segment) {
+            let first = resident.stream().earliest();
+            tracing::error!(stream = %resident.name, segment, first, "history before this event isn't served any more");
+            resident.post(&self.boxes, |stream| Letter::Retained { stream, first });
+            self.touched.push(Arc::clone(&resident.name));
+        }
+    }
+
+    /// Deletes a stream once nothing of it is under way; the answer comes as a letter.
+    fn delete(&mut self, name: &str, asked: (usize, usize)) -> Option<Answer> {
+        let Some(resident) = self.streams.get_mut(name) else { return Some(Answer::Refused(Refused::NotFound)) };
+        let exists = resident.stream().exists();
+        match &mut resident.removal {
+            Removal::None if !exists => return Some(Answer::Refused(Refused::NotFound)),
+            Removal::None => resident.removal = Removal::Wanted(vec![asked]),
+            Removal::Wanted(waiting) | Removal::Underway(waiting) => waiting.push(asked),
+        }
+        self.touched.push(Arc::clone(&resident.name));
+        None
+    }
+
+    /// Takes a stream away that is to go, if nothing of it is under way. Its followers come back, to a stream that nobody has
+    /// written.
+    fn remove_if_idle(&mut self, name: &Arc<str>) {
+        let resident = self.streams.get_mut(name).expect("it was advanced just now");
+        let waiting = match &mut resident.removal {
+            Removal::Wanted(waiting) if !resident.journal.is_busy() => std::mem::take(waiting),
+            Removal::None | Removal::Wanted(_) | Removal::Underway(_) => return,
+        };
+        self.totals.add(0, resident.stream().documents().bytes());
+        self.totals.streams.fetch_sub(1, Ordering::Relaxed);
+        resident.post(&self.boxes, |stream| Letter::Unwatch { stream });
+        let (stream, volume) = (Arc::clone(name), Arc::clone(&resident.volume));
+        let errand = Errand::Remove { stream, folder: Arc::clone(&volume.folder), number: volume.number };
+        let mut unborn = self.unborn(name);
+        unborn.removal = Removal::Underway(waiting);
+        self.streams.insert(Arc::clone(name), unborn);
+        self.clerk.ask(self.core, errand);
+    }
+
+    /// A deleted stream's folder is away, or can't be taken away.
+    fn removed(&mut self, name: &Arc<str>, result: io::Result<()>) {
+        let resident = self.streams.get_mut(name).expect("an errand's stream is here");
+        let waiting = match std::mem::take(&mut resident.removal) {
+            Removal::Underway(waiting) | Removal::Wanted(waiting) => waiting,
+            Removal::None => Vec::new(),
+        };
+        if let Err(error) = &result {
+            tracing::error!(stream = %name, %error, "a deleted stream's folder stays; the next start serves it again");
+            let reason = format!("it is deleted, but its folder can't be taken away ({error})");
+            resident.journal.fail(reason);
+        }
+        for (from, ticket) in waiting {
+            let answer = match &result {
+                Ok(()) => Answer::Deleted,
+                Err(error) => Answer::Refused(Refused::Undeletable(error.kind().into())),
+            };
+            self.boxes[from].post(Letter::Answer { ticket, answer });
+        }
+        if resident.listeners.is_empty() && result.is_ok() {
+            self.streams.remove(name);
         }
     }
 
     /// The clerk is done with an errand.
     pub(super) fn done(&mut self, done: Done) {
-        match done {
+        let name = match done {
             Done::Opened(name, Ok(files)) => {
                 let resident = self.streams.get_mut(&name).expect("an errand's stream is here");
-                resident.opened(files, &self.boxes);
-                self.checkpoint(&name);
-                self.touched.push(name);
+                resident.journal.opened();
+                resident.files = Some(files);
+                if let Some(&segment) = resident.journal.segments().back() {
+                    resident.post(&self.boxes, |stream| Letter::Segment { stream, segment });
+                }
+                name
             }
-            Done::Opened(name, Err(error)) => match error.raw_os_error() {
-                Some(libc::EMFILE | libc::ENFILE) => self.put_off(&name, &error),
-                _ => self.fail(&name, &error),
-            },
+            Done::Opened(name, Err(error)) => {
+                match error.raw_os_error() {
+                    Some(libc::EMFILE | libc::ENFILE) => self.put_off(&name, &error),
+                    _ => self.fail(&name, &error),
+                }
+                name
+            }
             Done::Marked(name, result) => {
                 if let Err(error) = result {
                     tracing::error!(stream = %name, %error, "that the log failed couldn't be noted");
                 }
+                return;
             }
             Done::Written(name, result) => {
                 let resident = self.streams.get_mut(&name).expect("an errand's stream is here");
-                match result {
-                    Ok(()) => resident.checkpoint_written(),
-                    Err(error) => resident.checkpoint_failed(&error),
-                }
-                self.checkpoint(&name);
+                let is_whole = result.map_err(|error| resident.complain(&error));
+                resident.journal.checkpoint_written(is_whole, clock::unix_ms());
+                name
             }
             Done::Installed(name, result) => {
+                self.installed(&name, result);
+                name
+            }
+            Done::Dropped(name, result) => {
                 let resident = self.streams.get_mut(&name).expect("an errand's stream is here");
-                match result {
-                    Ok(snapshot) => resident.checkpoint_installed(snapshot),
-                    // A sync of the log failed: who waits for it may have been told by now, and nobody may be from here on.
-                    Err(InstallError::Log(error)) => self.fail(&name, &error),
-                    Err(InstallError::Snapshot(error)) => resident.checkpoint_failed(&error),
+                if let Err(error) = result {
+                    tracing::warn!(stream = %name, %error, "segments that nobody wants stay until the next start");
                 }
+                resident.journal.dropped();
+                name
+            }
+            Done::Removed(name, result) => return self.removed(&name, result),
+        };
+        self.touched.push(name);
+    }
+
+    /// A checkpoint is in place, or isn't.
+    fn installed(&mut self, name: &Arc<str>, result: Result<Snapshot, InstallError>) {
+        let resident = self.streams.get_mut(name).expect("an errand's stream is here");
+        match result {
+            Ok(snapshot) => {
+                tracing::debug!(stream = %name, position = %snapshot.checkpoint.position, "checkpoint");
+                resident.journal.checkpoint_installed(snapshot.checkpoint.closing.end);
+                resident.snapshot = Some(Arc::new(snapshot));
+            }
+            // A sync of the log failed: who waits for it may have been told by now, and nobody may be from here on.
+            Err(InstallError::Log(error)) => self.fail(name, &error),
+            Err(InstallError::Snapshot(error)) => {
+                resident.complain(&error);
+                resident.journal.checkpoint_refused();
             }
         }
     }
 
     /// Whether something committed isn't durable yet, or an errand is under way.
     pub(super) fn is_busy(&self) -> bool {
-        self.disk.is_busy() || self.is_due() || self.streams.values().any(Resident::is_busy)
+        let is_busy = |resident: &Resident| {
+            resident.journal.is_busy() || matches!(resident.removal, Removal::Wanted(_) | Removal::Underway(_))
+        };
+        self.disk.is_busy() || self.is_due() || self.streams.values().any(is_busy)
     }
 
     /// The server ends: every log is whole and synced, and its manifest says so if the durability doesn't.
     pub(super) fn close(&mut self) {
-        if self.settings.durability == Durability::Sync {
+        if self.settings.policy.durability == Durability::Sync {
             return;
         }
         for resident in self.streams.values_mut() {
-            let Some(files) = resident.files.as_ref().filter(|_| resident.stream.failure().is_none()) else { continue };
+            let Some(files) = resident.files.as_ref().filter(|_| resident.stream().failure().is_none()) else { continue };
             let synced = files.log.sync_all().and_then(|()| {
-                let manifest = resident.manifest(State::Clean).expect("a stream with files exists");
-                folder::write_manifest(&resident.folder, &manifest)
+                let manifest = resident.journal.manifest(State::Clean).expect("a stream with files exists");
+                folder::write_manifest(&resident.volume.folder, &manifest)
             });
             if let Err(error) = synced {
                 tracing::error!(stream = %resident.name, %error, "the log couldn't be closed; the next start opens an epoch");

@@ -11,12 +11,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossbeam::queue::SegQueue;
 use fantail_engine::log::block::Block;
+use fantail_engine::log::view::{Span, View};
 use fantail_engine::position::Position;
 
 use super::question::{Answer, Question};
-use crate::audience::View;
 use crate::storage::clerk::Done;
-use crate::storage::segment::Segment;
+use crate::storage::pages::{Paged, Volume};
 
 /// One message to a core.
 pub(super) enum Letter {
@@ -25,17 +25,23 @@ pub(super) enum Letter {
     /// The answer to a question of this core.
     Answer { ticket: usize, answer: Answer },
     /// This core will have listeners of a stream: everything about its log follows.
-    Watch { stream: Arc<str>, view: View },
-    /// The stream was never written, and others want its place: its followers may come back.
+    Watch { stream: Arc<str>, view: View, volume: Arc<Volume> },
+    /// The stream was never written and others want its place, or it is deleted: its followers may come back.
     Unwatch { stream: Arc<str> },
     /// The log has a new block.
     Block { stream: Arc<str>, block: Arc<Block> },
     /// The log has a new segment.
-    Segment { stream: Arc<str>, segment: Arc<Segment> },
+    Segment { stream: Arc<str>, segment: Span },
+    /// The log's events before this one aren't retained any more.
+    Retained { stream: Arc<str>, first: u64 },
+    /// A segment of a stream whose home is here is damaged.
+    Damaged { volume: u64, segment: u64 },
     /// The log may be shown up to this position, which ends at this offset.
     Published { stream: Arc<str>, position: Position, end: u64 },
     /// An errand of this core is done.
     Errand(Done),
+    /// A page that this core asked for.
+    Page(Paged),
     /// Accept nothing more, and let the conversations come to their end.
     Close,
     /// No core has a conversation any more: make everything durable, see the listeners off, and end.

@@ -1,6 +1,8 @@
 //! What a conversation asks a stream's home, and what it is told once that is durable.
 
 use fantail_engine::document::Body;
+use fantail_engine::log::filter::Filter;
+use fantail_engine::log::manifest::Epochs;
 use fantail_engine::position::Position;
 use fantail_engine::stream::{Operation, Outcome, Refusal};
 use fantail_engine::topic::Place;
@@ -21,6 +23,8 @@ pub(crate) enum Question {
     History { place: Place, after: String, limit: usize },
     /// Where a follower of these places begins; all are of one stream.
     Follow { places: Vec<Place>, from: From },
+    /// Delete the stream of this name, and all of its log.
+    Delete(String),
 }
 
 /// An operation whose idempotency key is still as the client sent it: only the home knows the stream's secret.
@@ -52,6 +56,7 @@ impl Question {
             | Question::Map(place)
             | Question::History { place, .. } => place.stream(),
             Question::Follow { places, .. } => places[0].stream(),
+            Question::Delete(stream) => stream,
         }
     }
 }
@@ -63,15 +68,31 @@ pub(crate) enum Answer {
         body: Body,
         position: Position,
     },
-    /// JSON of a list, a map or a page of history.
+    /// JSON of a list or a map.
     Json {
         body: Vec<u8>,
         tag: Option<String>,
         position: Option<Position>,
         next: Option<String>,
     },
+    /// Where the events begin that were asked for.
+    History(Box<Begin>),
     Follow(Box<Following>),
+    /// The stream is gone, durably.
+    Deleted,
     Refused(Refused),
+}
+
+/// Where a page of history begins.
+pub(crate) struct Begin {
+    pub(crate) stream: String,
+    pub(crate) filter: Filter,
+    /// The event before it.
+    pub(crate) sequence: u64,
+    /// To tell positions by.
+    pub(crate) epochs: Epochs,
+    /// Events of the page at most.
+    pub(crate) limit: usize,
 }
 
 /// Why a question has no answer.
@@ -88,4 +109,6 @@ pub(crate) enum Refused {
     TooManyStreams,
     /// The log can't be read.
     Unreadable(std::io::Error),
+    /// The stream's files can't be taken away.
+    Undeletable(std::io::Error),
 }

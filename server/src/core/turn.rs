@@ -71,13 +71,21 @@ impl Core {
                     }
                 }
                 Letter::Answer { ticket, answer } => self.answered(ticket, answer),
-                Letter::Watch { stream, view } => self.audience.borrow_mut().watch(stream, view),
+                Letter::Watch { stream, view, volume } => self.audience.borrow_mut().watch(stream, view, volume),
                 Letter::Unwatch { stream } => {
                     self.audience.borrow_mut().unwatch(&stream);
                     self.announce(&stream);
                 }
                 Letter::Block { stream, block } => self.audience.borrow_mut().add_block(&stream, block),
                 Letter::Segment { stream, segment } => self.audience.borrow_mut().add_segment(&stream, segment),
+                Letter::Retained { stream, first } => self.audience.borrow_mut().retain(&stream, first),
+                Letter::Page(paged) => {
+                    if let Some((volume, segment)) = self.audience.borrow_mut().add_page(paged) {
+                        // Whichever core is its home knows the volume.
+                        self.cores.boxes.iter().for_each(|letters| letters.post(Letter::Damaged { volume, segment }));
+                    }
+                }
+                Letter::Damaged { volume, segment } => self.home.borrow_mut().give_up(volume, segment),
                 Letter::Published { stream, position, end } => {
                     self.audience.borrow_mut().publish(&stream, position, end);
                     self.announce(&stream);
@@ -162,6 +170,7 @@ async fn tick(core: Rc<Core>) {
         // Each core ticks at its own moment.
         monoio::time::sleep(Duration::from_millis(995 + u64::from(clock::jitter(10)))).await;
         core.audience.borrow_mut().tick();
+        core.home.borrow_mut().tick();
         memory::give_back();
         if second.is_multiple_of(60) {
             let conversations = core.conversations.get();

@@ -11,7 +11,8 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use crossbeam::channel::{Receiver, Sender, unbounded};
-use fantail_engine::document::Body;
+use fantail_engine::document::Documents;
+use fantail_engine::limits::KEY_AGE_MS_MAX;
 use fantail_engine::log::checkpoint;
 use fantail_engine::log::index::{self, Entry};
 use fantail_engine::log::manifest::Manifest;
@@ -22,9 +23,6 @@ use super::disk::Files;
 use super::folder;
 use super::snapshot::{Snapshot, SnapshotError};
 use crate::memory;
-
-/// A collection as a checkpoint takes it: path, sequence of its last change, documents by id.
-pub type Copied = (Box<str>, u64, Vec<(Box<str>, Body)>);
 
 /// What a core wants done.
 pub enum Errand {
@@ -61,7 +59,25 @@ pub enum Errand {
         /// What the value reflects.
         position: Position,
         /// The value.
-        collections: Vec<Copied>,
+        documents: Documents,
+    },
+    /// Remove segments that aren't retained any more.
+    Drop {
+        /// The stream.
+        stream: Arc<str>,
+        /// Its folder.
+        folder: Arc<Path>,
+        /// First sequences of the segments, oldest first.
+        firsts: Vec<u64>,
+    },
+    /// Remove a stream that is deleted.
+    Remove {
+        /// The stream.
+        stream: Arc<str>,
+        /// Its folder.
+        folder: Arc<Path>,
+        /// What tells it from others that are removed.
+        number: u64,
     },
     /// Put a written checkpoint in place: the log up to it is durable now, or is made so.
     Install {
@@ -84,6 +100,10 @@ pub enum Done {
     Marked(Arc<str>, io::Result<()>),
     /// The checkpoint is written.
     Written(Arc<str>, io::Result<()>),
+    /// The segments are removed.
+    Dropped(Arc<str>, io::Result<()>),
+    /// The stream's folder is no stream's any more.
+    Removed(Arc<str>, io::Result<()>),
     /// The checkpoint is in place.
     Installed(Arc<str>, Result<Snapshot, InstallError>),
 }
@@ -149,7 +169,9 @@ impl Clerk {
     pub fn ask(&self, core: usize, errand: Errand) {
         let thread = match errand {
             Errand::Open { .. } | Errand::Mark { .. } => &self.files,
-            Errand::Checkpoint { .. } | Errand::Install { .. } => &self.checkpoints,
+            Errand::Checkpoint { .. } | Errand::Install { .. } | Errand::Drop { .. } | Errand::Remove { .. } => {
+                &self.checkpoints
+            }
         };
         thread.send(Message::Errand(core, errand)).expect("the clerk outlives the cores");
     }
@@ -176,10 +198,12 @@ impl Errand {
             Errand::Mark { stream, folder, manifest } => {
                 Done::Marked(stream, folder::write_manifest(&folder, &manifest))
             }
-            Errand::Checkpoint { stream, folder, position, collections } => {
-                let written = write_checkpoint(&folder, position, &collections);
+            Errand::Checkpoint { stream, folder, position, documents } => {
+                let written = write_checkpoint(&folder, position, &documents);
                 Done::Written(stream, written.inspect_err(|_| discard(&folder, position.sequence)))
             }
+            Errand::Drop { stream, folder, firsts } => Done::Dropped(stream, drop_segments(&folder, &firsts)),
+            Errand::Remove { stream, folder, number } => Done::Removed(stream, remove(&folder, number)),
             Errand::Install { stream, folder, sequence, newest } => {
                 let installed = install(&folder, sequence, newest);
                 Done::Installed(stream, installed.inspect_err(|_| discard(&folder, sequence)))
@@ -251,11 +275,11 @@ fn unfinished(folder: &Path, sequence: u64) -> PathBuf {
     folder.join(format!("{}.unfinished", segment::name(sequence, Kind::Checkpoint)))
 }
 
-fn write_checkpoint(folder: &Path, position: Position, collections: &[Copied]) -> io::Result<()> {
+fn write_checkpoint(folder: &Path, position: Position, documents: &Documents) -> io::Result<()> {
     let mut file = BufWriter::new(File::create(unfinished(folder, position.sequence))?);
-    let collections = collections
-        .iter()
-        .map(|(path, changed, documents)| (&**path, *changed, documents.iter().map(|(id, body)| (&**id, &**body))));
+    let collections = documents.collections().map(|(path, collection)| {
+        (path, collection.changed(), collection.documents(None).map(|(id, body)| (id, &**body)))
+    });
     checkpoint::encode(position, collections, &mut |bytes: &[u8]| file.write_all(bytes))?;
     file.into_inner().map_err(|error| error.into_error())?.sync_all()
 }
@@ -282,4 +306,41 @@ fn install(folder: &Path, sequence: u64, newest: u64) -> Result<Snapshot, Instal
         fs::remove_file(folder.join(segment::name(old, Kind::Checkpoint)))?;
     }
     Ok(snapshot)
+}
+
+/// Removes segments in their order, each for good before the next, so that what is left has no gap; then keys that nobody
+/// remembers any more.
+fn drop_segments(folder: &Path, firsts: &[u64]) -> io::Result<()> {
+    for first in firsts {
+        fs::remove_file(folder.join(segment::name(*first, Kind::Log)))?;
+        folder::sync(folder)?;
+        fs::remove_file(folder.join(segment::name(*first, Kind::Index)))?;
+    }
+    let Some(last) = firsts.last() else { return Ok(()) };
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let Some((first, Kind::Keys)) = name.to_str().and_then(segment::parse_name) else { continue };
+        let age = entry.metadata()?.modified()?.elapsed().unwrap_or_default();
+        if first <= *last && age.as_millis() > u128::from(KEY_AGE_MS_MAX) {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// Takes a stream's folder away, so that it isn't there after a crash, and removes what was in it.
+fn remove(folder: &Path, number: u64) -> io::Result<()> {
+    let data = folder.parent().expect("a stream's folder lies in the data folder");
+    let gone = data.join(format!("{}{number}", folder::DELETED));
+    match fs::rename(folder, &gone) {
+        // It was followed, and never written.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        renamed => renamed?,
+    }
+    folder::sync(data)?;
+    if let Err(error) = fs::remove_dir_all(&gone) {
+        tracing::warn!(folder = %gone.display(), %error, "a deleted stream's files stay until the next start");
+    }
+    Ok(())
 }

@@ -9,6 +9,8 @@ use fantail_engine::log::manifest::Manifest;
 
 /// The file that says who uses the folder. No stream's folder is called so: an `@` is encoded there.
 const LOCK: &str = "@lock";
+/// What the folder of a deleted stream is called until its files are removed, with a number behind it; as little a stream's.
+pub(super) const DELETED: &str = "@deleted-";
 /// The file of a stream's manifest.
 const MANIFEST: &str = "manifest";
 /// What a file is called until it is whole.

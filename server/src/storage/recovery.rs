@@ -9,17 +9,20 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use fantail_engine::document::{self, Documents};
+use fantail_engine::log::checkpoint::Checkpoint;
+use fantail_engine::log::group;
 use fantail_engine::log::index::Entry;
 use fantail_engine::log::keys::{self, Keys};
 use fantail_engine::log::manifest::{Durability, EpochsError, Manifest, ManifestError, State};
 use fantail_engine::log::segment::{self, Kind, Verdict};
+use fantail_engine::log::view::Span;
 use fantail_engine::stream::Origin;
+use fantail_engine::stream::journal::{Found, Installed};
 use memmap2::Mmap;
 
 use super::clerk;
 use super::disk::Files;
 use super::folder;
-use super::segment::Segment;
 use super::snapshot::Snapshot;
 use crate::core::clock;
 
@@ -29,18 +32,12 @@ pub struct Recovered {
     pub name: Arc<str>,
     /// Its folder.
     pub folder: Arc<Path>,
-    /// What the engine goes on from.
-    pub origin: Origin,
-    /// Key of the hashes of idempotency keys.
-    pub secret: [u8; 16],
-    /// All segments.
-    pub segments: Vec<Arc<Segment>>,
+    /// What its journal goes on from.
+    pub found: Found,
     /// The newest checkpoint that is whole.
     pub snapshot: Option<Arc<Snapshot>>,
     /// The newest segment's files; none if there is no segment, or the log is damaged.
     pub files: Option<Files>,
-    /// Offset in the log up to which the checkpoint reaches.
-    pub checkpointed: u64,
 }
 
 /// Why a data folder can't be served.
@@ -165,23 +162,27 @@ fn recover_stream(path: &Path, mut manifest: Manifest, durability: Durability) -
         bytes: log.bytes,
         failure,
     };
-    Ok(Recovered {
-        name: manifest.name.into(),
-        folder,
+    let checkpoint = snapshot.as_ref().map(|snapshot| &snapshot.checkpoint);
+    let checkpoint =
+        checkpoint.map(|read| Installed { sequence: read.position.sequence, bytes: read.closing.end });
+    let before = listing.checkpoints.iter().rev().find(|&&before| checkpoint.is_some_and(|newest| before < newest.sequence));
+    let found = Found {
         origin,
         secret: manifest.secret,
         segments: log.segments,
-        snapshot,
-        files,
+        is_open: files.is_some(),
+        checkpoint,
+        before: before.copied(),
         checkpointed: log.checkpointed,
-    })
+    };
+    Ok(Recovered { name: manifest.name.into(), folder, found, snapshot, files })
 }
 
 /// What a log's segments hold, as far as it is believed.
 struct Log {
     documents: Documents,
     keys: Keys,
-    segments: Vec<Arc<Segment>>,
+    segments: Vec<Span>,
     /// Sequence of the last event.
     last: u64,
     bytes: u64,
@@ -247,12 +248,14 @@ fn read_log(
             return Err(RecoveryError::Gap { path: folder.to_path_buf(), expected });
         }
         let (base, next) = (log.bytes, firsts.get(index + 1).copied());
-        log.segments.push(Arc::new(Segment::new(Arc::clone(folder), first, base)));
+        log.segments.push(Span { first, base, begun_ms: None, ended_ms: 0 });
         match next.filter(|next| *next <= covered + 1) {
             // The checkpoint has all of it; it is read when somebody wants its history.
             Some(next) => {
-                let file = folder.join(segment::name(first, Kind::Log));
-                (log.last, log.bytes) = (next - 1, base + fs::metadata(&file).map_err(io)?.len());
+                let bytes = map(&folder.join(segment::name(first, Kind::Log))).map_err(io)?;
+                let bytes = bytes.as_deref().unwrap_or_default();
+                log.segments[index].ended_ms = group::closed_at(bytes).unwrap_or(u64::MAX);
+                (log.last, log.bytes) = (next - 1, base + bytes.len() as u64);
                 log.checkpointed = log.bytes;
                 read_keys(folder, first, log.last, &mut log.keys).map_err(io)?;
             }
@@ -306,6 +309,9 @@ impl Log {
             let after = recovered.entries.get((covered + 1 - first) as usize);
             self.checkpointed = self.bytes + after.map_or(recovered.kept_bytes, |entry| u64::from(entry.offset));
         }
+        let begun_ms = group::read(bytes).map(|group| group.unix_ms).ok();
+        let segment = self.segments.last_mut().expect("the segment that is read is listed");
+        (segment.begun_ms, segment.ended_ms) = (begun_ms, recovered.last_unix_ms);
         self.last = recovered.last.map_or(first - 1, |last| last.sequence);
         self.bytes += recovered.kept_bytes;
         rebuild_index(folder, first, &recovered.entries, is_sealed)?;
@@ -352,10 +358,9 @@ fn list(path: &Path) -> io::Result<Listing> {
 fn newest_checkpoint(path: &Path, sequences: &[u64]) -> (Option<Arc<Snapshot>>, Documents) {
     for &sequence in sequences.iter().rev() {
         let file = path.join(segment::name(sequence, Kind::Checkpoint));
-        let folded = Snapshot::open(&file).map_err(|error| error.to_string()).and_then(|snapshot| {
-            let documents = fold(&snapshot)?;
-            Ok((snapshot, documents))
-        });
+        let mut documents = Err(String::new());
+        let opened = Snapshot::open_with(&file, |checkpoint, bytes| documents = fold(checkpoint, bytes));
+        let folded = opened.map_err(|error| error.to_string()).and_then(|snapshot| Ok((snapshot, documents?)));
         match folded {
             Ok((snapshot, documents)) => return (Some(Arc::new(snapshot)), documents),
             Err(error) => tracing::error!(file = %file.display(), %error, "a damaged checkpoint is passed over"),
@@ -364,10 +369,10 @@ fn newest_checkpoint(path: &Path, sequences: &[u64]) -> (Option<Arc<Snapshot>>, 
     (None, Documents::default())
 }
 
-fn fold(snapshot: &Snapshot) -> Result<Documents, String> {
+fn fold(checkpoint: &Checkpoint, bytes: &[u8]) -> Result<Documents, String> {
     let mut documents = Documents::default();
-    for extent in &snapshot.checkpoint.collections {
-        for data in snapshot.checkpoint.parts(snapshot.bytes(extent.range.clone())) {
+    for extent in &checkpoint.collections {
+        for data in checkpoint.parts(&bytes[extent.range.start as usize..extent.range.end as usize]) {
             documents.fold(data, extent.changed).map_err(|error| error.to_string())?;
         }
     }

@@ -1,16 +1,22 @@
-//! A checkpoint as memory: what newcomers and followers that were reset are sent first.
+//! A checkpoint as followers read it: what newcomers and followers that were reset are sent first.
+//!
+//! Its file stays open while anybody reads it, since two newer ones remove it. Its bytes come as
+//! [pages](super::pages).
 
 use std::fs::File;
 use std::io;
-use std::ops::Range;
 use std::path::Path;
 
 use fantail_engine::log::checkpoint::{self, Checkpoint};
 use memmap2::Mmap;
 
-/// A stream's whole value at a position, mapped from its file.
+use super::pages;
+
+/// A stream's whole value at a position.
 pub struct Snapshot {
-    map: Mmap,
+    file: File,
+    /// No other checkpoint or volume of this process has the same.
+    pub number: u64,
     /// What the file says of itself.
     pub checkpoint: Checkpoint,
 }
@@ -27,21 +33,30 @@ pub enum SnapshotError {
 }
 
 impl Snapshot {
-    /// Maps and verifies a checkpoint.
+    /// Opens and verifies a checkpoint.
     ///
     /// # Errors
     /// If it can't be read, or is damaged.
     pub fn open(path: &Path) -> Result<Snapshot, SnapshotError> {
+        Snapshot::open_with(path, |_, _| ())
+    }
+
+    /// The same, and shows `read` what the file says of itself, and all of its bytes.
+    ///
+    /// # Errors
+    /// As [`Snapshot::open`].
+    pub fn open_with(path: &Path, read: impl FnOnce(&Checkpoint, &[u8])) -> Result<Snapshot, SnapshotError> {
         let file = File::open(path)?;
         // SAFETY: a checkpoint is renamed into place whole and never written again.
         let map = unsafe { Mmap::map(&file) }?;
         let checkpoint = Checkpoint::read(&map)?;
-        Ok(Snapshot { map, checkpoint })
+        read(&checkpoint, &map);
+        Ok(Snapshot { file, number: pages::fresh_number(), checkpoint })
     }
 
-    /// A part of the file's bytes.
+    /// The file itself.
     #[must_use]
-    pub fn bytes(&self, range: Range<u64>) -> &[u8] {
-        &self.map[range.start as usize..range.end as usize]
+    pub fn file(&self) -> &File {
+        &self.file
     }
 }

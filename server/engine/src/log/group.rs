@@ -12,7 +12,7 @@
 //! its first line that begins with `:c `; the closing line belongs to the extent of the frame before it; all frames are
 //! of one epoch, because epochs are opened between commits.
 
-use memchr::{memchr, memmem};
+use memchr::{memchr, memmem, memrchr};
 
 use crate::event::{self, Frame, push_decimal};
 use crate::log::line;
@@ -100,6 +100,16 @@ pub fn read(bytes: &[u8]) -> Result<Group<'_>, GroupError> {
         return Err(bad(Fault::Span));
     }
     Ok(Group { bytes: group, epoch: run.epoch, first: run.first, last: run.last, unix_ms: close.unix_ms })
+}
+
+/// When the group was committed whose closing line ends `bytes`, in milliseconds since 1970; none if no such line does. Nothing
+/// is verified.
+#[must_use]
+pub fn closed_at(bytes: &[u8]) -> Option<u64> {
+    let text = bytes.strip_suffix(b"\n")?;
+    let from = text.len().saturating_sub(CLOSE_BYTES_MAX);
+    let line = memrchr(b'\n', &text[from..]).map(|at| from + at + 1)?;
+    Close::read(&bytes[line..]).map(|close| close.unix_ms)
 }
 
 /// What is wrong with `rest`, where neither a frame that continues the run nor a closing line is; none if it could
@@ -233,6 +243,8 @@ pub(super) mod tests {
         let bytes = group(1, 41, &["[]", "[{\"op\":\"remove\",\"path\":\"/a/b\"}]"], 1_795_218_566_123);
         let read = read(&bytes).expect("a whole group");
         assert_eq!((read.first, read.last, read.unix_ms), (41, 42, 1_795_218_566_123));
+        assert_eq!(closed_at(&bytes), Some(1_795_218_566_123));
+        assert_eq!((closed_at(&bytes[..bytes.len() - 1]), closed_at(b""), closed_at(b"id: 1\n")), (None, None, None));
         let extents: Vec<_> = read.frames().map(|(offset, length, frame)| (offset, length, frame.data.len())).collect();
         assert_eq!(extents, [(0, 37, 2), (37, bytes.len() - 37, 31)]);
     }

@@ -233,6 +233,61 @@ fn keep(
     Ok(())
 }
 
+/// Sees that a sealed segment is whole, in pieces: groups with the right checksums, whose sequences are gapless. What its
+/// events say isn't looked at.
+#[derive(Debug)]
+pub struct Check {
+    /// Bytes of the groups so far.
+    offset: u64,
+    next_sequence: u64,
+}
+
+impl Check {
+    /// A check of the segment that begins with the event `first`.
+    #[must_use]
+    pub fn new(first: u64) -> Check {
+        Check { offset: 0, next_sequence: first }
+    }
+
+    /// Looks at the whole groups at the start of `bytes`, which follow those of the last call, and returns how many bytes they
+    /// are. What is left comes again, with more behind it.
+    ///
+    /// # Errors
+    /// Where the segment is damaged.
+    pub fn feed(&mut self, bytes: &[u8]) -> Result<usize, Loss> {
+        let mut at = 0;
+        loop {
+            let group = match group::read(&bytes[at..]) {
+                Ok(group) => group,
+                Err(GroupError::Empty | GroupError::Torn) => return Ok(at),
+                Err(GroupError::Bad { offset, fault }) => return Err(self.loss(&bytes[at..], Reason::Bad { offset, fault })),
+            };
+            if group.first != self.next_sequence {
+                let reason = Reason::Sequence { expected: self.next_sequence, found: group.first };
+                return Err(self.loss(&bytes[at..], reason));
+            }
+            self.next_sequence = group.last + 1;
+            self.offset += group.bytes.len() as u64;
+            at += group.bytes.len();
+        }
+    }
+
+    /// The segment ends with `bytes`, which follow the groups of the last call.
+    ///
+    /// # Errors
+    /// If they aren't whole groups.
+    pub fn end(mut self, bytes: &[u8]) -> Result<(), Loss> {
+        match self.feed(bytes)? {
+            used if used == bytes.len() => Ok(()),
+            used => Err(self.loss(&bytes[used..], Reason::Torn)),
+        }
+    }
+
+    fn loss(&self, rest: &[u8], reason: Reason) -> Loss {
+        Loss { offset: self.offset, bytes: rest.len() as u64, reason }
+    }
+}
+
 /// Whether a whole group begins anywhere in `bytes`, which begin with none.
 ///
 /// A group is recognised by its own frames and closing line, even if the group before it lost its closing line or the
@@ -404,6 +459,34 @@ mod tests {
                     Verdict::Damage(loss) => assert!(at < last && loss.offset == offset as u64, "byte {at}, bit {bit}"),
                     Verdict::Cut(loss) => assert!(at >= last && loss.offset == offset as u64, "byte {at}, bit {bit}"),
                     Verdict::Whole => panic!("byte {at}, bit {bit}"),
+                }
+            }
+        }
+    }
+
+    /// Checks a sealed segment that comes in pieces of so many bytes.
+    fn checked(bytes: &[u8], piece: usize) -> Result<(), Loss> {
+        let (mut check, mut left) = (Check::new(10), Vec::new());
+        for piece in bytes.chunks(piece) {
+            left.extend_from_slice(piece);
+            let used = check.feed(&left)?;
+            left.drain(..used);
+        }
+        check.end(&left)
+    }
+
+    #[test]
+    fn in_pieces_a_segment_is_whole_or_damaged_at_the_same_place() {
+        let (bytes, ends) = log();
+        for piece in [1, 7, 64, bytes.len()] {
+            assert_eq!(checked(&bytes, piece), Ok(()), "pieces of {piece}");
+            for at in (0..bytes.len()).step_by(3) {
+                let offset = *ends.iter().rfind(|&&end| end <= at).expect("0 is an end");
+                let mut flipped = bytes.clone();
+                flipped[at] ^= 1;
+                assert_eq!(checked(&flipped, piece).map_err(|loss| loss.offset), Err(offset as u64), "byte {at}");
+                if !ends.contains(&at) {
+                    assert_eq!(checked(&bytes[..at], piece).map_err(|loss| loss.reason), Err(Reason::Torn), "cut at {at}");
                 }
             }
         }

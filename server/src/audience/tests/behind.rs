@@ -64,7 +64,7 @@ fn a_log_without_a_tail_is_read_from_its_segments() {
     hall.log.tail = Tail::new(hall.log.end());
     let view = hall.log.view();
     hall.commit(&[("a/1", 100), ("c/1", 100)]);
-    hall.audience.watch(STREAM.into(), view);
+    hall.audience.watch(STREAM.into(), view, Arc::clone(&hall.log.volume));
     let mut clients = [hall.seat(Filter::Whole, 0), hall.seat(filter(&["c"]), 0), hall.seat(filter(&["b/2"]), 0)];
     let mut served = 0;
     hall.until("the segments are read", |hall| {
@@ -106,7 +106,7 @@ fn a_checkpoint_is_read_before_the_log() {
     let mut hall = Hall::new(64);
     hall.publish(&[("a/1", 10), ("b/1", 10)]);
     let big = format!("\"{}\"", "x".repeat(700_000));
-    let path = hall.log.folder.join("2.snapshot.sse");
+    let path = hall.log.volume.folder.join("2.snapshot.sse");
     let written = File::create(&path).expect("a file");
     let two = [("a", 2, vec![("1", big.as_bytes())]), ("b", 2, vec![("1", &b"{}"[..])])];
     let two = two.into_iter().map(|(path, changed, documents)| (path, changed, documents.into_iter()));
@@ -132,4 +132,78 @@ fn a_checkpoint_is_read_before_the_log() {
         hall.until("the value, then the log", |_| client.says(&owed));
     }
     hall.empty();
+}
+
+#[test]
+fn whom_retention_passes_is_shown_out_and_nobody_else() {
+    let mut chance = Chance::new();
+    let mut hall = Hall::new(64);
+    history(&mut hall, &mut chance);
+    while hall.deliver() {}
+    let half = hall.log.segments.len() / 2;
+    let kept = hall.log.segments[half].base;
+    let small = Some(4096);
+    let start = |cursor| Start { cursor, snapshot: None, unasked: 0 };
+    // These can't take much: they stall at once, before what is dropped and behind it.
+    let mut old = [hall.seat_with(Filter::Whole, start(0), small), hall.seat_with(filter(&["a"]), start(0), small)];
+    let mut new = hall.seat_with(Filter::Whole, start(kept), small);
+    let mut live = hall.seat(filter(&["never"]), 0);
+    hall.until("all but one stall", |hall| hall.audience.counts().stalled == 3);
+    hall.until("the other one has nothing to read", |hall| {
+        hall.audience.followers.iter().map(|(_, some)| some.live.len()).sum::<usize>() == 1
+    });
+    hall.retain(half);
+    while hall.deliver() {}
+    for _ in 0..5 {
+        hall.audience.tick();
+        hall.is_due = true;
+        hall.rest();
+    }
+    assert_eq!((hall.audience.counts().expired, hall.audience.seated()), (2, 2), "the heartbeat sees the stalled ones off");
+    for client in &mut old {
+        hall.until("they are told", |hall| {
+            client.is_served(&hall.log);
+            client.ended.is_some()
+        });
+    }
+    hall.publish(&[("never/1", 10)]);
+    hall.serve([&mut new, &mut live]);
+
+    // Who is behind what is retained when it has its turn goes, too.
+    let mut late = hall.seat(Filter::Whole, 10);
+    hall.until("it is told", |_| {
+        late.read();
+        late.ended.is_some()
+    });
+    assert_eq!(hall.audience.counts().expired, 3);
+}
+
+#[test]
+fn a_stream_that_is_deleted_shows_everybody_out_at_any_moment() {
+    for turns in 0..6 {
+        let mut hall = Hall::new(64);
+        let mut chance = Chance::new();
+        history(&mut hall, &mut chance);
+        while hall.deliver() {}
+        let mut clients = [
+            hall.seat(Filter::Whole, 0),
+            hall.seat(filter(&["a/1"]), 0),
+            hall.seat(filter(&["a", "b"]), hall.log.end()),
+            hall.seat_with(Filter::Whole, Start { cursor: 0, snapshot: None, unasked: 0 }, Some(4096)),
+        ];
+        for _ in 0..turns {
+            hall.turn();
+        }
+        hall.publish(&[("a/1", 10)]);
+        hall.audience.unwatch(STREAM);
+        hall.is_due = true;
+        for client in &mut clients {
+            hall.until("it is told", |_| {
+                client.read();
+                client.ended.is_some()
+            });
+        }
+        hall.until("all seats are free", |hall| hall.audience.seated() == 0);
+        assert!(hall.audience.hot.is_empty() && hall.audience.followers.is_empty() && hall.audience.watched.is_empty());
+    }
 }
