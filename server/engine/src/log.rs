@@ -6,6 +6,7 @@
 pub mod block;
 pub mod checkpoint;
 pub mod filter;
+pub mod folder;
 pub mod group;
 pub mod index;
 pub mod keys;

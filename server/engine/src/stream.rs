@@ -7,6 +7,7 @@
 mod group;
 pub mod journal;
 mod operation;
+pub mod recovery;
 #[cfg(test)]
 mod tests;
 

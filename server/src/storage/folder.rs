@@ -2,17 +2,18 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
+use std::ops::Deref;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
-use fantail_engine::log::manifest::Manifest;
+use fantail_engine::log::folder::Folder;
+use fantail_engine::log::manifest::{self, Manifest};
+use memmap2::Mmap;
 
 /// The file that says who uses the folder. No stream's folder is called so: an `@` is encoded there.
 const LOCK: &str = "@lock";
-/// What the folder of a deleted stream is called until its files are removed, with a number behind it; as little a stream's.
+/// What the folder of a stream that was deleted is called until it is removed.
 pub(super) const DELETED: &str = "@deleted-";
-/// The file of a stream's manifest.
-const MANIFEST: &str = "manifest";
 /// What a file is called until it is whole.
 const UNFINISHED: &str = "unfinished";
 
@@ -81,19 +82,7 @@ impl DataFolder {
 /// # Errors
 /// What the system says.
 pub fn write_manifest(folder: &Path, manifest: &Manifest) -> io::Result<()> {
-    replace(folder, MANIFEST, |file| file.write_all(&manifest.encode()))
-}
-
-/// The bytes of a stream's manifest, or none if it was never finished.
-///
-/// # Errors
-/// What the system says.
-pub fn read_manifest(folder: &Path) -> io::Result<Option<Vec<u8>>> {
-    match fs::read(folder.join(MANIFEST)) {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
+    replace(folder, manifest::FILE, |file| file.write_all(&manifest.encode()))
 }
 
 /// Puts a whole file in the place of `name`, durably: written beside it, synced, renamed, and the folder synced.
@@ -115,4 +104,97 @@ pub fn replace(folder: &Path, name: &str, fill: impl FnOnce(&mut File) -> io::Re
 /// What the system says.
 pub fn sync(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
+}
+
+/// A stream's folder on disk.
+pub struct Directory<'p> {
+    path: &'p Path,
+}
+
+impl<'p> Directory<'p> {
+    /// The folder at `path`.
+    #[must_use]
+    pub fn new(path: &'p Path) -> Directory<'p> {
+        Directory { path }
+    }
+
+    fn open(&self, name: &str) -> io::Result<File> {
+        File::open(self.path.join(name))
+    }
+}
+
+/// A file as memory.
+pub struct Mapped {
+    /// None for an empty file, which can't be mapped.
+    map: Option<Mmap>,
+}
+
+impl Mapped {
+    /// Maps a file that is neither written nor shortened as long as the map is there, but only replaced or removed.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn new(file: &File) -> io::Result<Mapped> {
+        if file.metadata()?.len() == 0 {
+            return Ok(Mapped { map: None });
+        }
+        // SAFETY: the data folder is locked, so only this process changes its files; and it doesn't change this one, as the
+        // caller answers for.
+        let map = unsafe { Mmap::map(file) }?;
+        Ok(Mapped { map: Some(map) })
+    }
+}
+
+impl Deref for Mapped {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.map.as_deref().unwrap_or_default()
+    }
+}
+
+impl Folder for Directory<'_> {
+    type Bytes = Mapped;
+
+    fn names(&self) -> io::Result<Vec<String>> {
+        let names = fs::read_dir(self.path)?.map(|entry| Ok(entry?.file_name().into_string().ok()));
+        // None of ours is called anything but UTF-8.
+        Ok(names.collect::<io::Result<Vec<_>>>()?.into_iter().flatten().collect())
+    }
+
+    fn read(&self, name: &str) -> io::Result<Option<Mapped>> {
+        match self.open(name) {
+            Ok(file) => Mapped::new(&file).map(Some),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn length(&self, name: &str) -> io::Result<u64> {
+        Ok(fs::metadata(self.path.join(name))?.len())
+    }
+
+    fn replace(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        replace(self.path, name, |file| file.write_all(bytes))
+    }
+
+    fn shorten(&self, name: &str, bytes: u64) -> io::Result<()> {
+        OpenOptions::new().write(true).open(self.path.join(name))?.set_len(bytes)
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        fs::rename(self.path.join(from), self.path.join(to))
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        fs::remove_file(self.path.join(name))
+    }
+
+    fn sync_file(&self, name: &str) -> io::Result<()> {
+        self.open(name)?.sync_all()
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        sync(self.path)
+    }
 }

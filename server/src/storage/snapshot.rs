@@ -8,8 +8,8 @@ use std::io;
 use std::path::Path;
 
 use fantail_engine::log::checkpoint::{self, Checkpoint};
-use memmap2::Mmap;
 
+use super::folder::Mapped;
 use super::pages;
 
 /// A stream's whole value at a position.
@@ -38,20 +38,16 @@ impl Snapshot {
     /// # Errors
     /// If it can't be read, or is damaged.
     pub fn open(path: &Path) -> Result<Snapshot, SnapshotError> {
-        Snapshot::open_with(path, |_, _| ())
+        let file = File::open(path)?;
+        // A checkpoint is renamed into place whole and never written again.
+        let checkpoint = Checkpoint::read(&Mapped::new(&file)?)?;
+        Ok(Snapshot::new(file, checkpoint))
     }
 
-    /// The same, and shows `read` what the file says of itself, and all of its bytes.
-    ///
-    /// # Errors
-    /// As [`Snapshot::open`].
-    pub fn open_with(path: &Path, read: impl FnOnce(&Checkpoint, &[u8])) -> Result<Snapshot, SnapshotError> {
-        let file = File::open(path)?;
-        // SAFETY: a checkpoint is renamed into place whole and never written again.
-        let map = unsafe { Mmap::map(&file) }?;
-        let checkpoint = Checkpoint::read(&map)?;
-        read(&checkpoint, &map);
-        Ok(Snapshot { file, number: pages::fresh_number(), checkpoint })
+    /// The checkpoint that was read from this file.
+    #[must_use]
+    pub fn new(file: File, checkpoint: Checkpoint) -> Snapshot {
+        Snapshot { file, number: pages::fresh_number(), checkpoint }
     }
 
     /// The file itself.

@@ -229,9 +229,20 @@ fn leftovers_are_passed_over() {
     let positions = four(&mut server);
     fs::write(server.stream("messages").join("9.snapshot.sse.unfinished"), b"half").expect("a file");
     fs::create_dir(server.data().join("empty")).expect("a folder");
+    // What retention and a deletion leave when they are cut short.
+    let index = server.stream("messages").join("00000000000000000900.idx");
+    fs::write(&index, b"of a segment that is gone").expect("a file");
+    let keys = server.stream("messages").join("00000000000000000900.keys");
+    fs::write(&keys, b"").expect("a file");
+    for folder in ["@deleted-1", "@other"] {
+        fs::create_dir(server.data().join(folder)).expect("a folder");
+        fs::write(server.data().join(folder).join("manifest"), b"none").expect("a file");
+    }
     fs::write(server.data().join("README"), b"a note").expect("a file");
     server.start_again();
     assert_eq!(server.get("/messages").position(), positions[3]);
+    assert!(!index.exists() && !keys.exists());
+    assert!(!server.data().join("@deleted-1").exists() && server.data().join("@other/manifest").exists());
     assert_eq!(server.json("/empty"), json!({"empty": []}));
     server.put("/empty/1", "{}").expect(201);
     server.kill();

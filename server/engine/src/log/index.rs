@@ -67,6 +67,12 @@ impl Entry {
     }
 }
 
+/// Bytes of the sealed index of a segment with this number of events.
+#[must_use]
+pub fn sealed_bytes(events: u64) -> u64 {
+    events.saturating_mul((Entry::BYTES + 2 * POSTING_BYTES) as u64).saturating_add(FOOTER_BYTES as u64)
+}
+
 /// The postings and the footer that seal the index of `entries`: what to append after them.
 ///
 /// # Panics
@@ -398,5 +404,6 @@ mod tests {
         assert_eq!(Index::open(&newer).err(), Some(IndexError::Version(2)));
         assert_eq!(Index::open(&bytes[1..]).err(), Some(IndexError::Length));
         assert_eq!(bytes.len(), 32 + FOOTER_BYTES);
+        assert_eq!(sealed_bytes(1), bytes.len() as u64);
     }
 }

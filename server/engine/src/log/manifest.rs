@@ -24,6 +24,9 @@ use crate::log::line;
 use crate::position::{Epoch, Position};
 use crate::topic::check_name;
 
+/// The manifest's name in its stream's folder.
+pub const FILE: &str = "manifest";
+
 const MAGIC: &[u8] = b"fantail stream ";
 const VERSION: u64 = 1;
 
