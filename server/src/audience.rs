@@ -165,7 +165,8 @@ impl Audience {
             followers.is_hot &= followers.view != view;
             followers.is_hot
         });
-        let gone: Vec<u32> = self.watched[view.0 as usize].all().filter(|id| self.followers[*id as usize].members == 0).collect();
+        let gone: Vec<u32> =
+            self.watched[view.0 as usize].all().filter(|id| self.followers[*id as usize].members == 0).collect();
         gone.into_iter().for_each(|id| self.forget_if_empty(id));
         let watched = &self.watched[view.0 as usize];
         let has_followers = !watched.is_empty();

@@ -302,7 +302,10 @@ impl Stream {
 
     /// Events before the one with the sequence `first` aren't retained any more.
     pub fn retain(&mut self, first: u64) {
-        debug_assert!(first > self.earliest && first <= self.persisted + 1, "what is dropped is durable and was retained");
+        debug_assert!(
+            first > self.earliest && first <= self.persisted + 1,
+            "what is dropped is durable and was retained"
+        );
         self.earliest = first;
     }
 

@@ -273,7 +273,8 @@ impl Hall {
         };
         let pager = Pager::start(deliver).expect("a thread");
         Hall {
-            audience: Audience::new(0, slots, eventfd.as_raw_fd(), Disconnect::Instant, pager.0.clone()).expect("a ring"),
+            audience: Audience::new(0, slots, eventfd.as_raw_fd(), Disconnect::Instant, pager.0.clone())
+                .expect("a ring"),
             eventfd,
             pager,
             pages,

@@ -85,7 +85,8 @@ struct Kept(Option<u64>);
 
 fn age(text: &str) -> Result<Kept, String> {
     kept(text, |text| {
-        let age = humantime::parse_duration(text).map_err(|error| format!("an age is wanted, such as 36h or 7d ({error})"))?;
+        let age = humantime::parse_duration(text)
+            .map_err(|error| format!("an age is wanted, such as 36h or 7d ({error})"))?;
         u64::try_from(age.as_millis()).map_err(|_| "no clock goes so far".to_owned())
     })
 }

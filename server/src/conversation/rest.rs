@@ -240,11 +240,7 @@ fn written(answer: Answer) -> Answered {
             }
         }
         Answer::Refused(refused) => refused.into(),
-        Answer::Document { .. }
-        | Answer::Json { .. }
-        | Answer::Follow(_)
-        | Answer::History(_)
-        | Answer::Deleted => {
+        Answer::Document { .. } | Answer::Json { .. } | Answer::Follow(_) | Answer::History(_) | Answer::Deleted => {
             unreachable!("a write is answered with its outcome")
         }
     }

@@ -124,7 +124,10 @@ impl Home {
 
     /// Makes room for another: the followers of a stream that nobody wrote come back, if they still want it.
     fn forget_an_unwritten_stream(&mut self) -> Result<(), Refused> {
-        let unwritten = self.streams.values().find(|resident| !resident.stream().exists() && matches!(resident.removal, Removal::None));
+        let unwritten = self
+            .streams
+            .values()
+            .find(|resident| !resident.stream().exists() && matches!(resident.removal, Removal::None));
         let name = unwritten.map(|resident| Arc::clone(&resident.name)).ok_or(Refused::TooManyStreams)?;
         let forgotten = self.streams.remove(&name).expect("found just now");
         for core in forgotten.listeners {
@@ -306,7 +309,9 @@ impl Home {
 
     /// A segment of a volume is damaged: if that is one of ours, history up to its end isn't served any more.
     pub(super) fn give_up(&mut self, volume: u64, segment: u64) {
-        let Some(resident) = self.streams.values_mut().find(|resident| resident.volume.number == volume) else { return };
+        let Some(resident) = self.streams.values_mut().find(|resident| resident.volume.number == volume) else {
+            return;
+        };
         if resident.journal.give_up(segment) {
             let first = resident.stream().earliest();
             tracing::error!(stream = %resident.name, segment, first, "history before this event isn't served any more");
@@ -451,7 +456,9 @@ impl Home {
             return;
         }
         for resident in self.streams.values_mut() {
-            let Some(files) = resident.files.as_ref().filter(|_| resident.stream().failure().is_none()) else { continue };
+            let Some(files) = resident.files.as_ref().filter(|_| resident.stream().failure().is_none()) else {
+                continue;
+            };
             let synced = files.log.sync_all().and_then(|()| {
                 let manifest = resident.journal.manifest(State::Clean).expect("a stream with files exists");
                 folder::write_manifest(&resident.volume.folder, &manifest)

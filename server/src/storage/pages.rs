@@ -202,9 +202,7 @@ impl Request {
                 Index::open(page.bytes())?.verify()?;
                 Ok(page)
             }
-            (Source::Snapshot(snapshot), Sheet::Snapshot) => {
-                Ok(map(snapshot.file(), self.key.start, PAGE_BYTES)?)
-            }
+            (Source::Snapshot(snapshot), Sheet::Snapshot) => Ok(map(snapshot.file(), self.key.start, PAGE_BYTES)?),
             (Source::Volume(..), Sheet::Snapshot) | (Source::Snapshot(_), Sheet::Segment(_) | Sheet::Index(_)) => {
                 unreachable!("a checkpoint is no part of a volume")
             }

@@ -25,5 +25,6 @@ mod faults;
 mod limits;
 mod recovery;
 mod restart;
+mod retention;
 mod segments;
 mod stop;

@@ -260,7 +260,9 @@ impl Check {
             let group = match group::read(&bytes[at..]) {
                 Ok(group) => group,
                 Err(GroupError::Empty | GroupError::Torn) => return Ok(at),
-                Err(GroupError::Bad { offset, fault }) => return Err(self.loss(&bytes[at..], Reason::Bad { offset, fault })),
+                Err(GroupError::Bad { offset, fault }) => {
+                    return Err(self.loss(&bytes[at..], Reason::Bad { offset, fault }));
+                }
             };
             if group.first != self.next_sequence {
                 let reason = Reason::Sequence { expected: self.next_sequence, found: group.first };
@@ -486,7 +488,11 @@ mod tests {
                 flipped[at] ^= 1;
                 assert_eq!(checked(&flipped, piece).map_err(|loss| loss.offset), Err(offset as u64), "byte {at}");
                 if !ends.contains(&at) {
-                    assert_eq!(checked(&bytes[..at], piece).map_err(|loss| loss.reason), Err(Reason::Torn), "cut at {at}");
+                    assert_eq!(
+                        checked(&bytes[..at], piece).map_err(|loss| loss.reason),
+                        Err(Reason::Torn),
+                        "cut at {at}"
+                    );
                 }
             }
         }

@@ -273,7 +273,9 @@ impl View {
     /// Whether the byte at `cursor` can still be read, or needn't be.
     #[must_use]
     pub fn serves(&self, cursor: u64) -> bool {
-        cursor >= self.published || self.blocks.start().is_some_and(|start| start <= cursor) || self.segment_at(cursor).is_ok()
+        cursor >= self.published
+            || self.blocks.start().is_some_and(|start| start <= cursor)
+            || self.segment_at(cursor).is_ok()
     }
 
     /// The piece that holds the byte at `offset`, if that is to be read from a segment.

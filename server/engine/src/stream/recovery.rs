@@ -162,8 +162,7 @@ pub fn recover<F: Folder>(
         failure,
     };
     let installed = checkpoint.as_ref();
-    let installed =
-        installed.map(|read| Installed { sequence: read.position.sequence, bytes: read.closing.end });
+    let installed = installed.map(|read| Installed { sequence: read.position.sequence, bytes: read.closing.end });
     let is_before = |sequence: &&u64| installed.is_some_and(|newest| **sequence < newest.sequence);
     let found = Found {
         is_open: newest.is_some() && origin.failure.is_none(),
@@ -225,7 +224,9 @@ impl Log {
                 && listing.has_index(folder, first, next)?
             {
                 // The checkpoint has all of it; it is read when somebody wants its history.
-                let bytes = folder.read(&segment::name(first, Kind::Log))?.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
+                let bytes = folder
+                    .read(&segment::name(first, Kind::Log))?
+                    .ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
                 // One that doesn't end as it should is as young as can be: retention leaves it to its reader.
                 log.segments[index].ended_ms = group::closed_at(&bytes).unwrap_or(u64::MAX);
                 log.last = next - 1;
