@@ -21,6 +21,8 @@ pub(crate) enum Command {
     Swarm(Box<SwarmArguments>),
     /// Print the events of one URL as they come.
     Follow(FollowArguments),
+    /// Write documents of Fantail's over and over, as fast as the server takes them, so that there is history to read.
+    Fill(FillArguments),
 }
 
 /// What `swarm --help` ends with.
@@ -107,6 +109,14 @@ pub(crate) struct SwarmArguments {
     /// Without --publish: listen until each follower has received this many frames.
     #[arg(long, conflicts_with = "publish")]
     pub(crate) count: Option<u64>,
+    /// Without --publish: listen until each follower has received this many bytes of its response's body, as they come.
+    #[arg(long, conflicts_with = "publish")]
+    pub(crate) bytes: Option<u64>,
+    /// Share of the followers (0 to 1) that only count bytes: once the response's head is good, the kernel throws away what
+    /// comes, unread. History then comes as fast as the server sends it, not as the swarm checks it. The others check it as
+    /// ever; a --count is theirs alone.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0, conflicts_with_all = ["publish", "stall"])]
+    pub(crate) discard: f64,
     /// Seconds without any progress after which what is missing is given up.
     #[arg(long, default_value_t = 10.0)]
     pub(crate) patience: f64,
@@ -156,6 +166,28 @@ pub(crate) struct FollowArguments {
     /// End after this many events with an id that aren't positions only.
     #[arg(long)]
     pub(crate) count: Option<u64>,
+}
+
+/// The arguments of `fill`.
+#[derive(Args)]
+pub(crate) struct FillArguments {
+    /// The collection whose documents d0, d1, … are written: `http://host[:port]/path`
+    pub(crate) url: String,
+    /// Writes in all, each an event.
+    #[arg(long, default_value_t = 100_000)]
+    pub(crate) events: u64,
+    /// Documents that are written in turn.
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) documents: u64,
+    /// Bytes of filling in each.
+    #[arg(long, default_value_t = 100)]
+    pub(crate) payload: usize,
+    /// Writes that are sent at once on a connection, before their answers are read.
+    #[arg(long, default_value_t = 250, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) burst: u32,
+    /// Connections to write on.
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..=1_000))]
+    pub(crate) connections: u64,
 }
 
 /// The command of this process; clap itself answers `--help` and usage errors (code 2).

@@ -7,6 +7,9 @@ mod swarm;
 
 mod follow;
 
+mod fill;
+
+mod client;
 mod head;
 mod ledger;
 
@@ -19,6 +22,7 @@ fn main() -> ExitCode {
     let ended = match arguments::read() {
         Command::Swarm(arguments) => swarm::run(&arguments),
         Command::Follow(arguments) => follow::run(&arguments),
+        Command::Fill(arguments) => fill::run(&arguments),
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,
@@ -34,6 +38,8 @@ fn main() -> ExitCode {
 enum Failure {
     /// Frames were lost, repeated or out of order, or connections or writes failed.
     Faults,
+    /// The target won't do what was asked of it.
+    Refused(String),
     /// What was asked for can't be done.
     Usage(String),
     /// Nobody answers at the target.
@@ -45,7 +51,7 @@ enum Failure {
 impl Failure {
     fn code(&self) -> ExitCode {
         match self {
-            Failure::Faults | Failure::Machine(_) => ExitCode::from(1),
+            Failure::Faults | Failure::Refused(_) | Failure::Machine(_) => ExitCode::from(1),
             Failure::Usage(_) => ExitCode::from(2),
             Failure::Unreachable(_) => ExitCode::from(3),
         }
@@ -56,7 +62,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Failure::Faults => f.write_str("there were faults, see above"),
-            Failure::Usage(why) => f.write_str(why),
+            Failure::Refused(why) | Failure::Usage(why) => f.write_str(why),
             Failure::Unreachable(why) => write!(f, "the target can't be reached: {why}"),
             Failure::Machine(why) => write!(f, "this machine refuses: {why}"),
         }

@@ -8,7 +8,6 @@ mod progress;
 mod publisher;
 mod thread;
 
-mod client;
 mod probe;
 
 mod connection;
@@ -94,8 +93,10 @@ struct Run {
     connecting: Duration,
     window: Duration,
     frames: u64,
+    /// Bytes received in the measured time.
+    bytes: u64,
     expected: Option<u64>,
-    /// Followers that didn't receive as many frames as were to be waited for.
+    /// Followers that didn't receive as much as was to be waited for.
     short: u64,
     writes: Option<Writes>,
     probed: Option<Probed>,
@@ -131,6 +132,7 @@ impl Run {
             connecting: Duration::ZERO,
             window: Duration::ZERO,
             frames: 0,
+            bytes: 0,
             expected: None,
             short: 0,
             writes: None,
@@ -161,7 +163,7 @@ impl Run {
     fn measure(&mut self) {
         let probe = self.plan.probing.as_ref().map(|probing| Probe::start(&self.plan, probing));
         let start = Instant::now();
-        let before = self.progress.sums().frames;
+        let before = self.progress.sums();
         if let Some(publishing) = self.plan.publishing.clone() {
             let writes = (publishing.rate * self.plan.time.as_secs_f64()).ceil() as u64;
             self.progress.advance(Stage::Churn);
@@ -178,7 +180,7 @@ impl Run {
                 sums.frames >= expected && sums.following + sums.failed >= staying
             });
             self.expected = Some(expected);
-        } else if self.plan.count.is_some() {
+        } else if self.plan.count.or(self.plan.bytes).is_some() {
             let readers = self.plan.connections as u64 - self.plan.stalling();
             self.progress.wait("listening", self.plan.patience, |sums| sums.sated >= readers);
             self.short = readers - self.progress.sums().sated;
@@ -187,7 +189,8 @@ impl Run {
             self.progress.wait("listening", time, |_| start.elapsed() >= time);
         }
         self.window = start.elapsed();
-        self.frames = self.progress.sums().frames - before;
+        let after = self.progress.sums();
+        (self.frames, self.bytes) = (after.frames - before.frames, after.bytes - before.bytes);
         self.readings[2] = read(self.pid.as_deref());
         self.probed = probe.map(Probe::end);
     }
@@ -254,7 +257,7 @@ impl Run {
             all.errors.insert(why.clone(), *count);
         }
         if self.short > 0 {
-            all.errors.insert("fewer frames than --count in time".to_owned(), self.short);
+            all.errors.insert("less than --count or --bytes in time".to_owned(), self.short);
         }
         Ok(Report {
             connections: self.plan.connections as u64,
@@ -264,7 +267,8 @@ impl Run {
             window: self.window,
             frames: self.frames,
             expected: self.expected,
-            bytes: all.bytes,
+            bytes: self.bytes,
+            bytes_in_all: all.bytes,
             latency: all.latency,
             faults: all.faults,
             resets: all.resets,

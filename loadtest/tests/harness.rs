@@ -233,6 +233,46 @@ fn a_listener_needs_no_publisher() {
 }
 
 #[test]
+fn those_that_discard_count_bytes_while_others_check() {
+    let address = fixture::start(Manner::Good);
+    fixture::fill(address, 9);
+    let from_start = ["--last-event-id", "00000a-0", "--patience", "2", "--count", "9", "--discard", "0.75"];
+    let (code, report) = swarm(address, "/m", &[&from_start[..], &["--bytes", "700"]].concat());
+    assert_eq!((code, faults(&report)), (Some(0), [0; 4]), "{report:#}");
+    let bytes = report["bytes"].as_u64().expect("bytes");
+    assert!(bytes > FOLLOWERS * 700 && report["window_bytes"].as_u64() <= Some(bytes), "{report:#}");
+    assert!(report["frames"].as_u64() <= Some(FOLLOWERS / 4 * 9), "{report:#}");
+    let (code, report) = swarm(address, "/m", &[&from_start[..], &["--bytes", "1000000"]].concat());
+    assert_eq!((code, faults(&report)), (Some(1), [0, 0, 0, FOLLOWERS]), "{report:#}");
+    // What they don't look at may be a mess, but the others see it.
+    let address = fixture::start(Manner::Loses);
+    let (code, report) = swarm(address, "/m", &["--discard", "1", "--for", "0.2"]);
+    assert_eq!((code, faults(&report)), (Some(0), [0; 4]), "{report:#}");
+}
+
+#[test]
+fn what_is_filled_can_be_followed_from_its_start() {
+    let address = fixture::start(Manner::Good);
+    let url = format!("http://{address}/m");
+    let output = load(&["fill", &url, "--events", "100", "--documents", "7", "--burst", "3", "--payload", "5"]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stdout).starts_with("100 events in "), "{output:?}");
+    let output = load(&["follow", &url, "--last-event-id", "00000a-0", "--count", "100"]);
+    let text = String::from_utf8(output.stdout).expect("text");
+    // No write repeats the one before it of the same document.
+    for document in 0..7 {
+        let path = format!("\"path\":\"/m/d{document}\"");
+        let writes: Vec<&str> = text.lines().filter(|line| line.contains(&path)).collect();
+        assert!((14..=15).contains(&writes.len()), "{text}");
+        let letters: Vec<&str> = writes.iter().filter_map(|line| line.split("\"p\":").nth(1)).collect();
+        assert!(letters.len() == writes.len() && letters.windows(2).all(|two| two[0] != two[1]), "{text}");
+    }
+    let url = format!("http://{}/m", fixture::start(Manner::Refuses));
+    assert_eq!(load(&["fill", &url, "--events", "10"]).status.code(), Some(1));
+    assert_eq!(load(&["fill", &url, "--burst", "1000", "--payload", "2000"]).status.code(), Some(2));
+}
+
+#[test]
 fn refused_writes_and_ended_streams_are_errors() {
     let (code, report) = swarm(fixture::start(Manner::Refuses), "/m", &PUBLISH);
     assert_eq!((code, faults(&report)), (Some(1), [0, 0, 0, 15]), "{report:#}");
@@ -262,6 +302,7 @@ fn the_exit_code_tells_usage_from_an_absent_server() {
     for (arguments, code) in [
         (&["swarm", &nobody][..], 3),
         (&["follow", &nobody], 3),
+        (&["fill", &nobody], 3),
         (&["swarm", &nobody, "--connections", "many"], 2),
         (&["swarm", &nobody, "--stall", "7"], 2),
         (&["swarm", "ftp://x/"], 2),

@@ -11,8 +11,9 @@ use hdrhistogram::Histogram;
 
 use super::churn::{Farewell, Tally};
 use super::members::Members;
-use super::plan::{Plan, Server};
+use super::plan::{Habit, Plan, Server};
 use super::reference::{FRAME_BYTES_MAX, Reference};
+use super::ring::Intake;
 use super::thread::unix_ns;
 use crate::head::{self, Head};
 use crate::ledger::{Faults, Law, Ledger, Rules};
@@ -46,10 +47,14 @@ pub(crate) enum Phase {
 pub(crate) struct Connection {
     /// Where it is in its life.
     pub(crate) phase: Phase,
-    /// Whether a receive is armed on its slot.
-    pub(crate) armed: bool,
-    /// Whether it is one of those that stall.
-    pub(crate) stalls: bool,
+    /// The receive that is armed on its slot.
+    pub(crate) armed: Option<Intake>,
+    /// What it does with what it is sent.
+    pub(crate) habit: Habit,
+    /// Bytes received behind the heads of its responses.
+    received: u64,
+    /// Whether it has received as much as was to be waited for.
+    is_sated: bool,
     /// When it last began to read, after it had stalled or been away: see [`Findings::now_ms`]. What was meant before is
     /// caught up on, and not timed.
     pub(crate) live_since_ms: u32,
@@ -74,6 +79,7 @@ pub(crate) struct Findings {
     /// When this was built.
     start_ns: u64,
     count: Option<u64>,
+    bytes_wanted: Option<u64>,
     members: Members,
     /// Whether all followers are sent the same.
     has_reference: bool,
@@ -87,7 +93,7 @@ pub(crate) struct Findings {
     pub(crate) frames: u64,
     /// Frames of the run on connections that stall.
     pub(crate) stalled_frames: u64,
-    /// Connections that read all the time and have received as many frames as were to be waited for.
+    /// Connections that read all the time and have received as much as was to be waited for.
     pub(crate) sated: u64,
     /// Bytes received.
     pub(crate) bytes: u64,
@@ -111,6 +117,7 @@ impl Findings {
             since_ns,
             start_ns: unix_ns(),
             count: plan.count,
+            bytes_wanted: plan.bytes,
             members: Members::new(),
             has_reference: plan.topics.len() == 1
                 && plan.server == Server::Fantail
@@ -167,11 +174,13 @@ pub(crate) fn latencies() -> Histogram<u64> {
 
 impl Connection {
     /// A follower that hasn't dialled.
-    pub(crate) fn new(first_counter: Option<u64>, stalls: bool) -> Connection {
+    pub(crate) fn new(first_counter: Option<u64>, habit: Habit) -> Connection {
         Connection {
             phase: Phase::Idle,
-            armed: false,
-            stalls,
+            armed: None,
+            habit,
+            received: 0,
+            is_sated: false,
             live_since_ms: 0,
             ledger: Ledger::new(first_counter),
             head: Vec::new(),
@@ -207,15 +216,55 @@ impl Connection {
         let Some(Head { length, body }) = head::read(&self.head)? else { return Ok(()) };
         let head = std::mem::take(&mut self.head);
         self.body = body.reader().map(Box::new);
-        self.phase = match findings.server {
-            Server::Fantail => Phase::Opening,
-            Server::Foreign => Phase::Following,
+        self.phase = match (findings.server, self.habit) {
+            (Server::Fantail, Habit::Checks | Habit::Stalls) => Phase::Opening,
+            (Server::Foreign, _) | (Server::Fantail, Habit::Discards) => Phase::Following,
         };
         self.take(&head[length..], now_ns, findings)
     }
 
-    /// Takes bytes of the body, in chunks or plain.
+    /// Takes note of bytes of the body that were thrown away.
+    pub(crate) fn discard(&mut self, length: usize, findings: &mut Findings) {
+        findings.bytes += length as u64;
+        self.received += length as u64;
+        self.note_sated(findings);
+    }
+
+    /// What is to become of what it receives next.
+    pub(crate) fn intake(&self) -> Intake {
+        match (self.phase, self.habit) {
+            (Phase::Following, Habit::Discards) => Intake::Discarded,
+            _ => Intake::Read,
+        }
+    }
+
+    fn note_sated(&mut self, findings: &mut Findings) {
+        let has_frames = findings.count.is_none_or(|count| self.ledger.frames >= count);
+        let has_bytes = findings.bytes_wanted.is_none_or(|bytes| self.received >= bytes);
+        let is_sated = match self.habit {
+            Habit::Checks => has_frames && has_bytes,
+            Habit::Discards => has_bytes,
+            Habit::Stalls => false,
+        };
+        if is_sated && !self.is_sated {
+            self.is_sated = true;
+            findings.sated += 1;
+        }
+    }
+
+    /// Takes bytes of the body, and looks at them if that is its habit.
     fn take(&mut self, bytes: &[u8], now_ns: u64, findings: &mut Findings) -> Result<(), String> {
+        self.received += bytes.len() as u64;
+        let taken = match self.habit {
+            Habit::Checks | Habit::Stalls => self.unframe(bytes, now_ns, findings),
+            Habit::Discards => Ok(()),
+        };
+        self.note_sated(findings);
+        taken
+    }
+
+    /// Reads bytes of the body, in chunks or plain.
+    fn unframe(&mut self, bytes: &[u8], now_ns: u64, findings: &mut Findings) -> Result<(), String> {
         let Some(body) = &mut self.body else { return self.read(bytes, now_ns, findings) };
         let mut content = std::mem::take(&mut findings.content);
         content.clear();
@@ -292,8 +341,8 @@ impl Connection {
     }
 
     fn account(&mut self) -> (Account<'_>, &mut Parser) {
-        let Connection { phase, stalls, live_since_ms, ledger, parser, .. } = self;
-        (Account { phase, stalls: *stalls, live_since_ms: *live_since_ms, ledger }, parser)
+        let Connection { phase, habit, live_since_ms, ledger, parser, .. } = self;
+        (Account { phase, habit: *habit, live_since_ms: *live_since_ms, ledger }, parser)
     }
 }
 
@@ -303,7 +352,7 @@ const APART: u64 = u64::MAX;
 /// What events change of a connection, while its parser is at work.
 struct Account<'a> {
     phase: &'a mut Phase,
-    stalls: bool,
+    habit: Habit,
     live_since_ms: u32,
     ledger: &'a mut Ledger,
 }
@@ -364,14 +413,12 @@ impl Account<'_> {
             return;
         }
         self.ledger.frames += 1;
-        match self.stalls {
+        let stalls = self.habit == Habit::Stalls;
+        match stalls {
             true => findings.stalled_frames += 1,
-            false => {
-                findings.frames += 1;
-                findings.sated += u64::from(findings.count == Some(self.ledger.frames));
-            }
+            false => findings.frames += 1,
         }
-        if let Some(time) = time.filter(|&time| !self.stalls && findings.came_live(time, self.live_since_ms)) {
+        if let Some(time) = time.filter(|&time| !stalls && findings.came_live(time, self.live_since_ms)) {
             findings.latency.saturating_record(now_ns.saturating_sub(time) / 1_000);
         }
     }
@@ -408,7 +455,7 @@ mod tests {
     }
 
     fn follow_as(typed: &str, parts: &[&str]) -> (Result<(), String>, Connection, Findings) {
-        let mut connection = Connection::new(Some(1), false);
+        let mut connection = Connection::new(Some(1), Habit::Checks);
         let plan = plan::typed(typed).expect("a plan");
         let mut findings = Findings::new(&plan, Some(5000));
         connection.dial(None);

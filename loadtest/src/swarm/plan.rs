@@ -54,8 +54,12 @@ pub(crate) struct Plan {
     pub(crate) count: Option<u64>,
     /// How long without any progress until what is missing is given up.
     pub(crate) patience: Duration,
+    /// Bytes of a body that each follower must have received for a run that only listens to end.
+    pub(crate) bytes: Option<u64>,
     /// Share of the followers that stall.
     stall: f64,
+    /// Share of the followers that only count bytes.
+    discard: f64,
     /// How followers come and go while the run publishes, if they do.
     pub(crate) churning: Option<Churning>,
     /// Writes while all are away, if they are to leave and to return.
@@ -69,6 +73,17 @@ pub(crate) enum Server {
     Fantail,
     /// Another's: ids are opaque, every event may be a frame, and one follows from the head on.
     Foreign,
+}
+
+/// What a follower does with what it is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Habit {
+    /// Reads it all the time, and checks every frame.
+    Checks,
+    /// The same, but stops after the first block until all is published.
+    Stalls,
+    /// Takes it all the time, and only counts bytes.
+    Discards,
 }
 
 impl Plan {
@@ -113,8 +128,10 @@ impl Plan {
             probing,
             time: Duration::from_secs_f64(typed.seconds),
             count: typed.count,
+            bytes: typed.bytes,
             patience: Duration::from_secs_f64(typed.patience),
             stall: typed.stall,
+            discard: typed.discard,
             churning: typed.churn.map(|mean| Churning {
                 mean: Duration::from_secs_f64(mean),
                 // Hashers are seeded by the system; half of the bits are quicker to type.
@@ -130,15 +147,20 @@ impl Plan {
         connection % self.topics.len()
     }
 
-    /// Whether a follower stalls: evenly spread over those of its topic.
-    pub(crate) fn stalls(&self, connection: usize) -> bool {
+    /// What a follower does; those that do the same are evenly spread over those of a topic.
+    pub(crate) fn habit(&self, connection: usize) -> Habit {
         let of_topic = (connection / self.topics.len()) as f64;
-        (of_topic * self.stall).floor() < ((of_topic + 1.0) * self.stall).floor()
+        let is_of = |share: f64| (of_topic * share).floor() < ((of_topic + 1.0) * share).floor();
+        match (is_of(self.stall), is_of(self.discard)) {
+            (true, _) => Habit::Stalls,
+            (false, true) => Habit::Discards,
+            (false, false) => Habit::Checks,
+        }
     }
 
     /// Followers that stall.
     pub(crate) fn stalling(&self) -> u64 {
-        (0..self.connections).filter(|&connection| self.stalls(connection)).count() as u64
+        (0..self.connections).filter(|&connection| self.habit(connection) == Habit::Stalls).count() as u64
     }
 
     /// Frames that followers must receive in all if each topic was written `published` times: of those that read all the
@@ -146,9 +168,9 @@ impl Plan {
     pub(crate) fn expected(&self, published: &[u64]) -> (u64, u64) {
         (0..self.connections).fold((0, 0), |(reading, stalling), connection| {
             let frames = published[self.topic(connection)];
-            match self.stalls(connection) {
-                true => (reading, stalling + frames),
-                false => (reading + frames, stalling),
+            match self.habit(connection) {
+                Habit::Stalls => (reading, stalling + frames),
+                Habit::Checks | Habit::Discards => (reading + frames, stalling),
             }
         })
     }
@@ -165,8 +187,11 @@ fn check(typed: &SwarmArguments) -> Result<(), Failure> {
     if !positive(typed.seconds) || !positive(typed.patience) || !optional.into_iter().flatten().all(positive) {
         return usage("--publish, --probe, --for, --churn and --patience must be positive".to_owned());
     }
-    if !(0.0..=1.0).contains(&typed.stall) {
-        return usage("--stall is a share between 0 and 1".to_owned());
+    if [typed.stall, typed.discard].iter().any(|share| !(0.0..=1.0).contains(share)) {
+        return usage("--stall and --discard are shares between 0 and 1".to_owned());
+    }
+    if typed.discard > 0.0 && typed.count.is_some() && typed.bytes.is_none() {
+        return usage("those that --discard have no frames to count: --bytes says when they have enough".to_owned());
     }
     let ports = gauge::ports();
     if typed.connections.div_ceil(typed.spread.max(1) as usize) > ports {
@@ -301,6 +326,8 @@ mod tests {
             "http://127.0.0.1:1/m --connections 0",
             "http://127.0.0.1:1/m --connections 200000",
             "http://127.0.0.1:1/m --stall 2",
+            "http://127.0.0.1:1/m --discard 2",
+            "http://127.0.0.1:1/m --discard 1 --count 5",
             "http://127.0.0.1:1/m --publish 0",
             "http://127.0.0.1:1/m --publish 1 --churn 0",
             "http://127.0.0.1:1/m/7 --topics 2",
@@ -321,5 +348,11 @@ mod tests {
     fn the_shares_add_up() {
         let plan = plan("http://127.0.0.1:1/load --topics 2 --connections 10 --stall 0.25").expect("a plan");
         assert_eq!((plan.stalling(), plan.expected(&[5, 7])), (2, (4 * 5 + 4 * 7, 5 + 7)));
+        for (share, discarding) in [("0", 0), ("0.9", 9), ("1", 10)] {
+            let plan =
+                super::typed(&format!("http://127.0.0.1:1/m --connections 10 --discard {share}")).expect("a plan");
+            let found = (0..10).filter(|&connection| plan.habit(connection) == Habit::Discards).count();
+            assert_eq!(found, discarding, "{share}");
+        }
     }
 }

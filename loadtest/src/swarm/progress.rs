@@ -46,8 +46,10 @@ pub(crate) struct Meter {
     pub(crate) frames: AtomicU64,
     /// Frames on followers that stall.
     pub(crate) stalled_frames: AtomicU64,
-    /// Followers that read all the time and have received as many frames as were to be waited for.
+    /// Followers that read all the time and have received as much as was to be waited for.
     pub(crate) sated: AtomicU64,
+    /// Bytes received.
+    pub(crate) bytes: AtomicU64,
 }
 
 /// The sums over all threads.
@@ -65,6 +67,15 @@ pub(crate) struct Sums {
     pub(crate) stalled_frames: u64,
     /// See [`Meter`].
     pub(crate) sated: u64,
+    /// See [`Meter`].
+    pub(crate) bytes: u64,
+}
+
+impl Sums {
+    /// What must change, or nothing happens any more: heartbeats are no progress, but mebibytes are.
+    fn progress(self) -> Sums {
+        Sums { bytes: self.bytes >> 20, ..self }
+    }
 }
 
 /// Shared by all threads of a run.
@@ -106,6 +117,7 @@ impl Progress {
             frames: sum(|meter| &meter.frames),
             stalled_frames: sum(|meter| &meter.stalled_frames),
             sated: sum(|meter| &meter.sated),
+            bytes: sum(|meter| &meter.bytes),
         }
     }
 
@@ -117,8 +129,8 @@ impl Progress {
         loop {
             let sums = self.sums();
             let now = Instant::now();
-            if sums != seen {
-                (seen, changed) = (sums, now);
+            if sums.progress() != seen {
+                (seen, changed) = (sums.progress(), now);
             }
             if done(sums) {
                 return Some(now - start);
@@ -129,11 +141,12 @@ impl Progress {
             if now - said >= SAY {
                 said = now;
                 eprintln!(
-                    "{doing:<12} {:>5.1} s  {:>9} following  {:>6} failed  {:>12} frames",
+                    "{doing:<12} {:>5.1} s  {:>9} following  {:>6} failed  {:>12} frames  {:>6.1} GB",
                     (now - start).as_secs_f64(),
                     sums.following,
                     sums.failed,
-                    sums.frames + sums.stalled_frames
+                    sums.frames + sums.stalled_frames,
+                    sums.bytes as f64 / 1e9
                 );
             }
             thread::sleep(LOOK);

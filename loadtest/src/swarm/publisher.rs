@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 
-use super::client::Client;
 use super::connection::latencies;
 use super::cores;
 use super::plan::Plan;
@@ -14,6 +13,7 @@ use super::publishing::{self, Method, Publishing};
 use super::template::Values;
 use super::thread::unix_ns;
 use crate::Failure;
+use crate::client::Client;
 
 /// What the writers did.
 pub(crate) struct Published {

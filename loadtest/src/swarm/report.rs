@@ -51,8 +51,10 @@ pub(crate) struct Report {
     pub(crate) frames: u64,
     /// Frames that should have come by then, if known.
     pub(crate) expected: Option<u64>,
-    /// All bytes received, heads and comments with them.
+    /// Bytes received in the measured time.
     pub(crate) bytes: u64,
+    /// All bytes received, heads and comments with them.
+    pub(crate) bytes_in_all: u64,
     /// Microseconds from intended time to receive.
     pub(crate) latency: Histogram<u64>,
     /// Of all followers, at the end.
@@ -92,6 +94,10 @@ impl Report {
         self.frames as f64 / self.window.as_secs_f64().max(1e-9)
     }
 
+    fn bytes_per_second(&self) -> f64 {
+        self.bytes as f64 / self.window.as_secs_f64().max(1e-9)
+    }
+
     fn connects_per_second(&self) -> f64 {
         self.following as f64 / self.connecting.as_secs_f64().max(1e-9)
     }
@@ -101,6 +107,11 @@ impl Report {
         let [_, from, to] = &self.readings;
         let spent = of(to)?.cpu.saturating_sub(of(from)?.cpu);
         Some((spent, spent.as_secs_f64() * 1e6 / (self.frames.max(1)) as f64))
+    }
+
+    /// Seconds per gigabyte received, of what was spent in the measured time.
+    fn per_gb(&self, spent: Duration) -> f64 {
+        spent.as_secs_f64() * 1e9 / self.bytes.max(1) as f64
     }
 
     fn errors_in_all(&self) -> u64 {
@@ -116,6 +127,7 @@ impl Report {
                 json!({
                     "cpu_s": spent.as_secs_f64(),
                     "cpu_us_per_delivery": per_frame,
+                    "cpu_s_per_gb": self.per_gb(spent),
                     "cpu_share": spent.as_secs_f64() / self.window.as_secs_f64().max(1e-9),
                     "resident_bytes": [before, following, after],
                     "descriptors": of(&self.readings[2]).map(|of| of.descriptors),
@@ -132,7 +144,9 @@ impl Report {
             "window_s": seconds(&self.window),
             "frames": self.frames,
             "frames_expected": self.expected,
-            "bytes": self.bytes,
+            "bytes": self.bytes_in_all,
+            "window_bytes": self.bytes,
+            "bytes_per_s": self.bytes_per_second(),
             "deliveries_per_s": self.deliveries_per_second(),
             "latency_us": quantiles(&self.latency),
             "gaps": self.faults.lost,
@@ -209,8 +223,9 @@ impl fmt::Display for Report {
         }
         let expected = self.expected.map_or(String::new(), |expected| format!(" of {expected}"));
         let window = self.window.as_secs_f64();
-        row("frames", format!("{}{expected} in {window:.2} s, {} bytes in all", self.frames, self.bytes))?;
-        row("deliveries", format!("{:.0} per second", self.deliveries_per_second()))?;
+        row("frames", format!("{}{expected} in {window:.2} s, {} bytes in all", self.frames, self.bytes_in_all))?;
+        let bytes = self.bytes_per_second() / 1e6;
+        row("deliveries", format!("{:.0} per second, {bytes:.1} MB/s", self.deliveries_per_second()))?;
         row("latency", format!("in ms {}", Spread(&self.latency)))?;
         for (name, what, times) in
             [("stalled", "followers", &self.stalled), ("reconnected", "missed", &self.reconnected)]
@@ -249,11 +264,13 @@ impl fmt::Display for Report {
             };
             let share = 100.0 * spent.as_secs_f64() / window.max(1e-9);
             let memory = per_connection(i128::from(last.resident) - i128::from(first.resident));
-            let per_delivery = match self.frames {
-                0 => String::new(),
-                _ => format!("{per_frame:.2} µs CPU per delivery, "),
+            // What is read in bulk is counted in bytes: some of it may be looked at by nobody.
+            let cost = match (&self.writes, self.frames) {
+                (None, _) => format!("{:.3} s CPU per GB, ", self.per_gb(spent)),
+                (Some(_), 0) => String::new(),
+                (Some(_), _) => format!("{per_frame:.2} µs CPU per delivery, "),
             };
-            row(name, format!("{per_delivery}{share:.0} % of a core"))?;
+            row(name, format!("{cost}{share:.0} % of a core"))?;
             let resident = format!("{:.1} MB resident{memory}", mb(last.resident));
             row("", format!("{resident}; {} descriptors", last.descriptors))?;
         }

@@ -12,7 +12,7 @@ use io_uring::types::{CancelBuilder, DestinationSlot, Fixed, SubmitArgs, Timespe
 use io_uring::{IoUring, cqueue, opcode, squeue};
 use socket2::SockAddr;
 
-use super::buffers::Buffers;
+use super::buffers::{self, Buffers};
 use super::churn::Window;
 
 /// Entries of the submission queue: two hundred handshakes in one enter.
@@ -31,8 +31,10 @@ pub(crate) enum Kind {
     Connect,
     /// Sending the request.
     Send,
-    /// The armed receive.
+    /// The armed receive of what is read.
     Receive,
+    /// The armed receive of what is thrown away.
+    Discard,
     /// Disarming it.
     Disarm,
     /// Closing the socket.
@@ -51,6 +53,24 @@ static SEGMENT: libc::c_int = 1_448;
 /// Closing resets: what isn't sent is discarded, and the peer is told with a RST.
 static RESET: libc::linger = libc::linger { l_onoff: 1, l_linger: 0 };
 
+/// What becomes of what a socket receives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Intake {
+    /// It is read, from a buffer.
+    Read,
+    /// The kernel throws it away and says how much it was; the buffer stays as it was.
+    Discarded,
+}
+
+impl Intake {
+    fn kind(self) -> Kind {
+        match self {
+            Intake::Read => Kind::Receive,
+            Intake::Discarded => Kind::Discard,
+        }
+    }
+}
+
 /// Something that has happened on a slot.
 #[derive(Debug)]
 pub(crate) struct Completion {
@@ -60,7 +80,7 @@ pub(crate) struct Completion {
     pub(crate) slot: u32,
     /// As the system call would return it, errors negative.
     pub(crate) result: i32,
-    /// The buffer that holds `result` received bytes; to be given back with [`Ring::give_back`].
+    /// The buffer that `result` bytes were received with; to be given back with [`Ring::give_back`].
     pub(crate) buffer: Option<u16>,
     /// Whether more completions of this operation will come.
     pub(crate) more: bool,
@@ -69,7 +89,8 @@ pub(crate) struct Completion {
 /// The ring. Fields drop in this order: the kernel writes to the buffers only in an enter of the ring.
 pub(crate) struct Ring {
     ring: IoUring,
-    buffers: Buffers,
+    read: Buffers,
+    discarded: Buffers,
     addresses: Vec<SockAddr>,
     /// Per slot: the request that is being sent.
     requests: Vec<Option<Box<[u8]>>>,
@@ -83,9 +104,10 @@ impl Ring {
         // Kernels before 6.6 know no ring without the array.
         let ring = builder.clone().setup_no_sqarray().build(SUBMISSIONS).or_else(|_| builder.build(SUBMISSIONS))?;
         ring.submitter().register_files_sparse(slots as u32)?;
-        let buffers = Buffers::new(&ring)?;
+        let read = Buffers::new(&ring, buffers::READ)?;
+        let discarded = Buffers::new(&ring, buffers::DISCARDED)?;
         let addresses = addresses.iter().map(|&address| address.into()).collect();
-        Ok(Ring { ring, buffers, addresses, requests: vec![None; slots] })
+        Ok(Ring { ring, read, discarded, addresses, requests: vec![None; slots] })
     }
 
     /// Opens a socket in `slot`, connects it to the address with this index, sends the request and arms the receive: one
@@ -97,7 +119,7 @@ impl Ring {
             chain.insert(1, option(slot, libc::SOL_SOCKET, libc::SO_RCVBUF, &NARROW));
             chain.insert(1, option(slot, libc::IPPROTO_TCP, libc::TCP_MAXSEG, &SEGMENT));
         }
-        chain.push(self.receive(slot));
+        chain.push(receive(slot, Intake::Read));
         self.link(chain)
     }
 
@@ -125,15 +147,14 @@ impl Ring {
         ]
     }
 
-    /// Arms the receive again.
-    pub(crate) fn arm(&mut self, slot: u32) -> io::Result<()> {
-        let receive = self.receive(slot);
-        self.push(&[receive])
+    /// Arms a receive again.
+    pub(crate) fn arm(&mut self, slot: u32, intake: Intake) -> io::Result<()> {
+        self.push(&[receive(slot, intake)])
     }
 
     /// Disarms the receive; its last completion says that it is done.
-    pub(crate) fn disarm(&mut self, slot: u32) -> io::Result<()> {
-        let receive = CancelBuilder::user_data(tag(Kind::Receive, slot));
+    pub(crate) fn disarm(&mut self, slot: u32, intake: Intake) -> io::Result<()> {
+        let receive = CancelBuilder::user_data(tag(intake.kind(), slot));
         self.push(&[opcode::AsyncCancel2::new(receive).build().user_data(tag(Kind::Disarm, slot))])
     }
 
@@ -173,18 +194,17 @@ impl Ring {
         Ok(())
     }
 
-    /// The first `length` bytes of a buffer that a completion named.
+    /// The first `length` bytes of the buffer that a receive of what is read has named.
     pub(crate) fn bytes(&self, buffer: u16, length: usize) -> &[u8] {
-        self.buffers.bytes(buffer, length)
+        self.read.bytes(buffer, length)
     }
 
-    /// Lets the kernel fill the buffer anew.
-    pub(crate) fn give_back(&mut self, buffer: u16) {
-        self.buffers.give_back(buffer);
-    }
-
-    fn receive(&self, slot: u32) -> squeue::Entry {
-        opcode::RecvMulti::new(Fixed(slot), Buffers::GROUP).build().user_data(tag(Kind::Receive, slot))
+    /// Lets the kernel use the buffer of a receive anew.
+    pub(crate) fn give_back(&mut self, buffer: u16, intake: Intake) {
+        match intake {
+            Intake::Read => self.read.give_back(buffer),
+            Intake::Discarded => self.discarded.give_back(buffer),
+        }
     }
 
     /// Queues a chain: each entry begins when the one before it has succeeded.
@@ -205,10 +225,19 @@ impl Ring {
             queue = self.ring.submission();
         }
         // SAFETY: addresses are never changed and live as long as the ring; a request lives until its Send completes,
-        // which it does even when canceled; a slot is dialled again only after that. Receives write to `buffers`, which
+        // which it does even when canceled; a slot is dialled again only after that. Receives write to buffers that
         // outlive the ring; the values of options are static.
         unsafe { queue.push_multiple(entries) }.map_err(|_| io::Error::other("the submission queue stays full"))
     }
+}
+
+/// Receives from the socket in `slot` until that is canceled or fails.
+fn receive(slot: u32, intake: Intake) -> squeue::Entry {
+    let (group, flags) = match intake {
+        Intake::Read => (buffers::READ.group, 0),
+        Intake::Discarded => (buffers::DISCARDED.group, libc::MSG_TRUNC),
+    };
+    opcode::RecvMulti::new(Fixed(slot), group).flags(flags).build().user_data(tag(intake.kind(), slot))
 }
 
 /// Sets an option of the socket in `slot`; the value lives forever, since the kernel may read it late.
@@ -224,6 +253,6 @@ fn tag(kind: Kind, slot: u32) -> u64 {
 }
 
 fn untag(tag: u64) -> (Kind, u32) {
-    use Kind::{Close, Connect, Disarm, Option, Receive, Send, Socket};
-    ([Socket, Connect, Send, Receive, Disarm, Close, Option][(tag & 0xff) as usize], (tag >> 8) as u32)
+    use Kind::{Close, Connect, Disarm, Discard, Option, Receive, Send, Socket};
+    ([Socket, Connect, Send, Receive, Discard, Disarm, Close, Option][(tag & 0xff) as usize], (tag >> 8) as u32)
 }

@@ -9,9 +9,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::churn::{Act, Churn, Due, Farewell, Return, Window};
 use super::connection::{Connection, ENDED, Findings, Phase};
-use super::plan::Plan;
+use super::plan::{Habit, Plan};
 use super::progress::{Progress, Stage};
-use super::ring::{Completion, Kind, Ring};
+use super::ring::{Completion, Intake, Kind, Ring};
 
 /// How long a turn waits when nothing happens: how late a thread learns of a new stage.
 const TICK: Duration = Duration::from_millis(10);
@@ -53,7 +53,7 @@ impl Thread {
         let last = (first + plan.share).min(plan.connections);
         let first_counter = plan.publishing.as_ref().map(|_| 1);
         let connections: Vec<Connection> =
-            (first..last).map(|number| Connection::new(first_counter, plan.stalls(number))).collect();
+            (first..last).map(|number| Connection::new(first_counter, plan.habit(number))).collect();
         let churn = plan.churning.map(|churning| Churn::new(churning, first, connections.len()));
         Ok(Thread {
             ring: Ring::new(connections.len(), &plan.addresses)?,
@@ -136,7 +136,7 @@ impl Thread {
             let mut request = self.plan.target.subscription(&self.plan.topics[self.plan.topic(number)], last);
             match how {
                 Return::Stay(window) => {
-                    connection.armed = true;
+                    connection.armed = Some(Intake::Read);
                     self.ring.dial(slot, number, request, window)?;
                 }
                 Return::Abandon(share, farewell) => {
@@ -162,7 +162,8 @@ impl Thread {
         let slot = completion.slot;
         let connection = &mut self.connections[slot as usize];
         match (completion.kind, connection.phase) {
-            (Kind::Receive, _) => return self.received(completion, now_ns),
+            (Kind::Receive, _) => return self.received(completion, Intake::Read, now_ns),
+            (Kind::Discard, _) => return self.received(completion, Intake::Discarded, now_ns),
             (Kind::Send, Phase::Abandoning(farewell)) => {
                 // However far it came: the next attempt shows whether there is a server.
                 self.dialling -= 1;
@@ -191,19 +192,24 @@ impl Thread {
         Ok(())
     }
 
-    fn received(&mut self, completion: &Completion, now_ns: u64) -> io::Result<()> {
+    fn received(&mut self, completion: &Completion, intake: Intake, now_ns: u64) -> io::Result<()> {
         let slot = completion.slot;
         let connection = &mut self.connections[slot as usize];
-        connection.armed = completion.more;
+        connection.armed = completion.more.then_some(intake);
         let before = connection.phase;
         let mut broken = None;
         if let Some(buffer) = completion.buffer {
             let reads = !matches!(before, Phase::Gone | Phase::Leaving(_));
             if let (true, Ok(length)) = (reads, usize::try_from(completion.result)) {
-                let bytes = self.ring.bytes(buffer, length);
-                broken = connection.receive(bytes, now_ns, &mut self.findings).err();
+                match intake {
+                    Intake::Read => {
+                        let bytes = self.ring.bytes(buffer, length);
+                        broken = connection.receive(bytes, now_ns, &mut self.findings).err();
+                    }
+                    Intake::Discarded => connection.discard(length, &mut self.findings),
+                }
             }
-            self.ring.give_back(buffer);
+            self.ring.give_back(buffer, intake);
         }
         if completion.result == 0 && !completion.more {
             broken = match before {
@@ -233,20 +239,27 @@ impl Thread {
                 self.findings.tally.resumes += 1;
                 churn.keep(slot, now_ns);
             }
-            if connection.stalls && self.stage == Stage::Follow {
-                connection.phase = Phase::Stalled;
-                if connection.armed {
-                    return self.ring.disarm(slot);
+            let disarmed = match connection.habit {
+                Habit::Stalls if self.stage == Stage::Follow => {
+                    connection.phase = Phase::Stalled;
+                    connection.armed
                 }
+                // It is armed again below, for what it is to become of the rest.
+                Habit::Discards => connection.armed,
+                Habit::Stalls | Habit::Checks => None,
+            };
+            if let Some(intake) = disarmed {
+                return self.ring.disarm(slot, intake);
             }
         }
         match (connection.phase, connection.armed) {
-            (Phase::Gone | Phase::Leaving(Farewell::Close), false) => self.ring.close(slot),
-            (Phase::Leaving(Farewell::Reset), false) => self.ring.reset(slot),
-            (Phase::Gone, true) if before != Phase::Gone => self.ring.disarm(slot),
-            (Phase::Dialling | Phase::Opening | Phase::Following, false) => {
-                connection.armed = true;
-                self.ring.arm(slot)
+            (Phase::Gone | Phase::Leaving(Farewell::Close), None) => self.ring.close(slot),
+            (Phase::Leaving(Farewell::Reset), None) => self.ring.reset(slot),
+            (Phase::Gone, Some(intake)) if before != Phase::Gone => self.ring.disarm(slot, intake),
+            (Phase::Dialling | Phase::Opening | Phase::Following, None) => {
+                let intake = connection.intake();
+                connection.armed = Some(intake);
+                self.ring.arm(slot, intake)
             }
             _ => Ok(()),
         }
@@ -320,8 +333,8 @@ impl Thread {
                     self.findings.tally.stalls += 1;
                     churn.keep(slot, now_ns);
                     connection.phase = Phase::Stalled;
-                    if connection.armed {
-                        self.ring.disarm(slot)?;
+                    if let Some(intake) = connection.armed {
+                        self.ring.disarm(slot, intake)?;
                     }
                 }
                 Act::Leave(farewell) => {
@@ -363,9 +376,9 @@ impl Thread {
         let connection = &mut self.connections[slot as usize];
         connection.phase = Phase::Leaving(farewell);
         match (connection.armed, farewell) {
-            (true, _) => self.ring.disarm(slot),
-            (false, Farewell::Close) => self.ring.close(slot),
-            (false, Farewell::Reset) => self.ring.reset(slot),
+            (Some(intake), _) => self.ring.disarm(slot, intake),
+            (None, Farewell::Close) => self.ring.close(slot),
+            (None, Farewell::Reset) => self.ring.reset(slot),
         }
     }
 
@@ -374,9 +387,10 @@ impl Thread {
         let connection = &mut self.connections[slot as usize];
         connection.phase = Phase::Following;
         connection.live_since_ms = self.findings.now_ms();
-        match std::mem::replace(&mut connection.armed, true) {
-            true => Ok(()),
-            false => self.ring.arm(slot),
+        let intake = connection.intake();
+        match connection.armed.replace(intake) {
+            Some(_) => Ok(()),
+            None => self.ring.arm(slot, intake),
         }
     }
 
@@ -433,6 +447,7 @@ impl Thread {
         store(&meter.frames, self.findings.frames);
         store(&meter.stalled_frames, self.findings.stalled_frames);
         store(&meter.sated, self.findings.sated);
+        store(&meter.bytes, self.findings.bytes);
     }
 }
 
