@@ -13,6 +13,8 @@ SERVER_CPU, CLIENT_CPU = CPUS[0], CPUS[-1]
 NGINX = """
 {modules}
 worker_processes 1;
+# It reads what only this user may, if this is root; else the line means nothing.
+user root;
 worker_rlimit_nofile {files};
 daemon off;
 pid {folder}/nginx.pid;
@@ -157,6 +159,12 @@ class Swarm:
         if self.process.poll() is None:
             self.process.kill()
         self.process.communicate()
+
+    def follows(self):
+        """Waits until all follow: it says once a second what it does."""
+        for line in self.process.stderr:
+            if line.startswith(("listening", "publishing")):
+                return
 
     def report(self):
         """What it found. What isn't clean is said; without a report there is nothing to measure."""
