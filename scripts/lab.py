@@ -36,7 +36,7 @@ def binaries():
     subprocess.run(command, cwd=ROOT, check=True)
     metadata = ["cargo", "metadata", "--format-version", "1", "--no-deps"]
     target = json.loads(subprocess.run(metadata, cwd=ROOT, check=True, capture_output=True).stdout)["target_directory"]
-    return {name: f"{target}/release/{name}" for name in ("fantail", "fantail-load", "floor", "history")}
+    return {name: f"{target}/release/{name}" for name in ("fantail", "fantail-load", "floor")}
 
 
 def pinned(cpu, command):
@@ -84,9 +84,10 @@ class Process:
         self.process.wait()
 
     def memory(self):
-        """Resident bytes by what they are: `VmRSS` in all, `RssAnon` its own, `RssFile` of files that the page cache has anyway."""
+        """Resident bytes: `VmRSS` in all, of these `RssAnon` its own and `RssFile` of files that the page cache has anyway, and
+        `VmHWM` the most that there were."""
         fields = dict(line.split(":", 1) for line in Path(f"/proc/{self.pid}/status").read_text().splitlines())
-        return {name: int(fields[name].split()[0]) * 1024 for name in ("VmRSS", "RssAnon", "RssFile", "RssShmem")}
+        return {name: int(fields[name].split()[0]) * 1024 for name in ("VmRSS", "VmHWM", "RssAnon", "RssFile")}
 
 
 class Fantail(Process):
@@ -156,9 +157,8 @@ class Swarm:
         return self
 
     def __exit__(self, *_):
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.communicate()
+        self.process.kill()
+        self.process.wait()
 
     def follows(self):
         """Waits until all follow: it says once a second what it does."""

@@ -73,7 +73,7 @@ impl Way {
     /// Gets ready to send `file` to the sockets of `fleet`.
     pub(crate) fn open<'a>(self, file: &'a File, fleet: &Fleet) -> io::Result<Sender<'a>> {
         Ok(match self {
-            Way::Ring(pages, table) => Sender::Ring(RingSender::new(map(file, pages)?, table, fleet)?),
+            Way::Ring(pages, table) => Sender::Ring(Box::new(RingSender::new(map(file, pages)?, table, fleet)?)),
             Way::Send => Sender::Send(map(file, Pages::Populated)?),
             Way::Sendfile => Sender::Sendfile(file),
             Way::Pread => Sender::Pread(file, Vec::new()),
@@ -94,7 +94,7 @@ fn map(file: &File, pages: Pages) -> io::Result<Mmap> {
 /// A way that is ready.
 pub(crate) enum Sender<'a> {
     /// See [`Way::Ring`].
-    Ring(RingSender),
+    Ring(Box<RingSender>),
     /// See [`Way::Send`].
     Send(Mmap),
     /// See [`Way::Sendfile`].

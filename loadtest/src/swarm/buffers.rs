@@ -20,8 +20,9 @@ pub(crate) struct Measures {
     bytes: usize,
 }
 
-/// What is read: some twenty frames that a reader found waiting, and all together stay in the second-level cache.
-pub(crate) const READ: Measures = Measures { group: 0, count: 256, bytes: 4 * 1024 };
+/// What is read: so much in one receive that reading history costs a fifth less than with 4 KiB, and all together stay in the
+/// second-level cache.
+pub(crate) const READ: Measures = Measures { group: 0, count: 64, bytes: 16 * 1024 };
 
 /// What is thrown away unread: as much as a socket may hold. Nothing is ever written to these, so that they take no memory.
 pub(crate) const DISCARDED: Measures = Measures { group: 1, count: 64, bytes: 4 * 1024 * 1024 };

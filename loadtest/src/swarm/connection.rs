@@ -527,6 +527,24 @@ mod tests {
     }
 
     #[test]
+    fn one_that_discards_looks_at_the_head_only() {
+        let plan = plan::typed("http://127.0.0.1:1/m --discard 1 --bytes 11").expect("a plan");
+        let (mut connection, mut findings) = (Connection::new(None, Habit::Discards), Findings::new(&plan, None));
+        connection.dial(None);
+        let (one, two) = HEAD.split_at(9);
+        for (bytes, intake) in [(one, Intake::Read), (two, Intake::Discarded), ("id: no", Intake::Discarded)] {
+            assert_eq!(connection.receive(bytes.as_bytes(), 0, &mut findings), Ok(()));
+            assert_eq!((connection.intake(), findings.sated), (intake, 0));
+        }
+        connection.discard(5, &mut findings);
+        connection.discard(5, &mut findings);
+        assert_eq!((findings.sated, findings.frames, findings.bytes), (1, 0, HEAD.len() as u64 + 16));
+        connection.dial(None);
+        let refused = connection.receive(b"HTTP/1.1 404 Not Found\r\n\r\n", 0, &mut findings);
+        assert_eq!(refused, Err("status 404".to_owned()));
+    }
+
+    #[test]
     fn a_snapshot_and_a_reset_are_no_frames() {
         let snapshot = "event: patch\ndata: [{\"value\":{\"n\":9,\"t\":9000}}]\n\n";
         let (_, connection, findings) = follow(&[HEAD, "event: reset\ndata: {}\n\n", snapshot]);
