@@ -1,105 +1,57 @@
-//! The command line: arguments as they are typed, resolved once into settings, and the exit codes.
+//! The command line: which command is meant, and what its end is called in exit codes. One file per command: its arguments as
+//! they are typed, resolved once into what runs.
 
-use std::io::{self, IsTerminal, Write};
-use std::net::{SocketAddr, ToSocketAddrs};
-use std::path::PathBuf;
+mod serve;
+
+use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
-use anyhow::Context;
-use clap::{Parser, ValueEnum};
-use fantail_engine::limits::{CHECKPOINT_LOG_BYTES_MIN, SEGMENT_BYTES};
-use fantail_engine::log::manifest;
+use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
-use crate::audience;
 use crate::ring::Refused;
-use crate::server::{self, Options};
 use crate::storage::folder::FolderError;
+
+const ENVIRONMENT: &str = "Environment: FANTAIL_LOG is what to log (error, warn, info, debug, trace; default info); NO_COLOR \
+                           turns colours off.";
 
 /// REST resources that can be followed: GET returns a document, SUBSCRIBE its changes as they happen.
 #[derive(Parser, Debug)]
 #[command(
     name = "fantail",
     version,
-    after_help = "Environment: FANTAIL_LOG is what to log (error, warn, info, debug, trace; default info); NO_COLOR turns colours off."
+    args_conflicts_with_subcommands = true,
+    after_help = ENVIRONMENT
 )]
-struct Arguments {
-    /// Address and port to listen on; port 0 takes a free one.
-    #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDRESS", value_parser = address)]
-    listen: SocketAddr,
+struct CommandLine {
+    #[command(subcommand)]
+    command: Option<Command>,
 
-    /// Folder of the data; it is made if it is missing.
-    #[arg(long, default_value = "fantail-data", value_name = "FOLDER")]
-    data: PathBuf,
-
-    /// Threads, each pinned to a CPU [default: one per CPU that this process may use].
-    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    cores: Option<u16>,
-
-    /// When a change is answered and shown: once it is on the medium, once the kernel has it, or at once.
-    #[arg(long, value_enum, default_value = "sync")]
-    durability: Durability,
-
-    /// Mebibytes that all documents may take in memory; beyond, writes that grow them get 507.
-    #[arg(long, default_value_t = 4096, value_name = "MIB", value_parser = clap::value_parser!(u32).range(1..))]
-    memory: u32,
-
-    /// Connections, followers included, shared out among the cores; beyond, followers are told to come back later and other
-    /// requests get 503.
-    #[arg(long, default_value_t = 4_000_000, value_name = "COUNT")]
-    max_connections: usize,
-
-    /// When it is noticed that a follower has gone: at once, or by the next frame or heartbeat, which saves a fifteenth of the
-    /// kernel's memory per follower.
-    #[arg(long, value_enum, default_value = "instant", value_name = "WHEN")]
-    disconnect: Disconnect,
-
-    /// Bytes at which a segment of a log is full.
-    #[arg(long, default_value_t = SEGMENT_BYTES, value_name = "BYTES",
-          value_parser = clap::value_parser!(u64).range(4096..=SEGMENT_BYTES))]
-    segment_bytes: u64,
-
-    /// Bytes by which a log grows at least before its documents are written as a checkpoint.
-    #[arg(long, default_value_t = CHECKPOINT_LOG_BYTES_MIN, value_name = "BYTES")]
-    checkpoint_bytes: u64,
+    #[command(flatten)]
+    serve: serve::Arguments,
 }
 
-/// Reads an address and a port; a name is looked up.
-fn address(text: &str) -> Result<SocketAddr, String> {
-    let wanted = "an address and a port are wanted, such as 127.0.0.1:8080 or [::1]:8080";
-    let mut found = text.to_socket_addrs().map_err(|error| format!("{wanted} ({error})"))?;
-    found.next().ok_or_else(|| wanted.to_owned())
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Runs the server; this is also what happens without a command.
+    #[command(after_help = ENVIRONMENT)]
+    Serve(serve::Arguments),
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Durability {
-    /// On the medium: nothing that was answered is lost, whatever happens.
-    Sync,
-    /// With the kernel: survives a crash of the server, not of the host.
-    Flush,
-    /// At once: a crash loses what wasn't written yet.
-    None,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Disconnect {
-    /// At once: its place is free for another, and the peer gets its FIN.
-    Instant,
-    /// By the next frame or heartbeat: within 25 s.
-    Heartbeat,
-}
-
-/// Parses the arguments and runs the server until it is asked to stop.
+/// Parses the arguments and runs the command; the server runs until it is asked to stop.
 ///
 /// Exit codes: 0 stopped as asked; 1 something failed; 2 the arguments are wrong; 3 the data folder is in use; 4 the kernel
 /// refuses io_uring.
 #[must_use]
 pub fn run() -> ExitCode {
-    let arguments = Arguments::parse();
+    let CommandLine { command, serve } = CommandLine::parse();
     let has_colours = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let filter = EnvFilter::try_from_env("FANTAIL_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(has_colours).init();
-    match serve(arguments) {
+    let result = match command.unwrap_or(Command::Serve(serve)) {
+        Command::Serve(arguments) => serve::run(arguments),
+    };
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("fantail: {error:#}");
@@ -110,39 +62,4 @@ pub fn run() -> ExitCode {
             }
         }
     }
-}
-
-fn serve(arguments: Arguments) -> anyhow::Result<()> {
-    let options = Options {
-        listen: arguments.listen,
-        data: arguments.data,
-        cores: arguments.cores.map(usize::from),
-        durability: match arguments.durability {
-            Durability::Sync => manifest::Durability::Sync,
-            Durability::Flush => manifest::Durability::Flush,
-            Durability::None => manifest::Durability::None,
-        },
-        documents_bytes: (arguments.memory as usize).saturating_mul(1024 * 1024),
-        segment_bytes: arguments.segment_bytes,
-        checkpoint_bytes: arguments.checkpoint_bytes,
-        disconnect: match arguments.disconnect {
-            Disconnect::Instant => audience::Disconnect::Instant,
-            Disconnect::Heartbeat => audience::Disconnect::Heartbeat,
-        },
-        connections_max: arguments.max_connections,
-    };
-    let server = server::start(&options).context("the server can't start")?;
-    let (url, data) = (format!("http://{}", server.address()), server.data().display().to_string());
-    let banner = format!(
-        "Fantail {version} listens on {url} and keeps its data in {data}\n\n  \
-         follow:  curl -N -X SUBSCRIBE {url}/messages\n  \
-         post:    curl --json '{{\"text\":\"hi\"}}' {url}/messages\n  \
-         look:    {url}/-/\n\n",
-        version = env!("CARGO_PKG_VERSION"),
-    );
-    // Whoever started us may have stopped reading; the server is none the worse for it.
-    if let Err(error) = io::stdout().write_all(banner.as_bytes()) {
-        tracing::debug!(%error, "nobody reads the standard output");
-    }
-    server.wait()
 }
