@@ -5,6 +5,7 @@ use std::io;
 use std::ops::Range;
 use std::path::Path;
 
+use fantail_engine::document::{Documents, FoldError};
 use fantail_engine::log::checkpoint::{self, Checkpoint};
 use memmap2::Mmap;
 
@@ -37,6 +38,20 @@ impl Snapshot {
         let map = unsafe { Mmap::map(&file) }?;
         let checkpoint = Checkpoint::read(&map)?;
         Ok(Snapshot { map, checkpoint })
+    }
+
+    /// The value, as documents.
+    ///
+    /// # Errors
+    /// A part isn't what this program would have written.
+    pub fn documents(&self) -> Result<Documents, FoldError> {
+        let mut documents = Documents::default();
+        for extent in &self.checkpoint.collections {
+            for data in self.checkpoint.parts(self.bytes(extent.range.clone())) {
+                documents.fold(data, extent.changed)?;
+            }
+        }
+        Ok(documents)
     }
 
     /// A part of the file's bytes.
