@@ -76,20 +76,22 @@ pub enum TargetError {
     Within(PathBuf),
 }
 
-/// Makes the folder for a backup of `data`, and marks it as partial.
+/// Makes the folder for a backup of `data`, durably, and marks it as partial; returns its canonical path.
 ///
 /// # Errors
 /// There is something in it, it lies in the data folder, or the system refuses.
 pub fn begin(data: &Path, target: &Path) -> Result<PathBuf, TargetError> {
     let failed = |error| TargetError::Io { path: target.into(), error };
     // Looked at before anything is made: a folder in the data folder would be taken for a stream.
-    let existing = target.ancestors().find(|path| path.exists()).unwrap_or(Path::new("."));
-    let data = data.canonicalize().map_err(failed)?;
-    if existing.canonicalize().map_err(failed)?.starts_with(data) {
+    let missing = target.ancestors().take_while(|path| !path.as_os_str().is_empty() && !path.exists()).count();
+    let existing = target.ancestors().nth(missing).filter(|path| !path.as_os_str().is_empty());
+    let existing = existing.unwrap_or(Path::new(".")).canonicalize().map_err(failed)?;
+    if existing.starts_with(data.canonicalize().map_err(failed)?) {
         return Err(TargetError::Within(target.into()));
     }
     fs::create_dir_all(target).map_err(failed)?;
     let path = target.canonicalize().map_err(failed)?;
+    path.ancestors().skip(1).take(missing).try_for_each(folder::sync).map_err(failed)?;
     match folder::is_empty(&path).map_err(failed)? {
         true => folder::begin(&path).map_err(failed)?,
         false => return Err(TargetError::Occupied(path)),
@@ -102,9 +104,7 @@ pub fn begin(data: &Path, target: &Path) -> Result<PathBuf, TargetError> {
 /// # Errors
 /// What the system says; it counts as partial then.
 pub fn end(target: &Path) -> Result<(), TargetError> {
-    let failed = |error| TargetError::Io { path: target.into(), error };
-    folder::end(target).map_err(failed)?;
-    folder::sync(target.parent().unwrap_or(target)).map_err(failed)
+    folder::end(target).map_err(|error| TargetError::Io { path: target.into(), error })
 }
 
 /// Copies the stream in the folder `stream` to the backup in `target`. None if it is deleted, or was never finished.
@@ -153,9 +153,9 @@ fn attempt(stream: &Path, target: &Path) -> Result<Attempt, BackupError> {
     let now = listing::manifest(stream)?;
     let is_same = |now: &Manifest| now.epochs == manifest.epochs && now.secret == manifest.secret;
     match copied {
-        Err(Stop::Changed) => return Ok(Attempt::Changed),
-        _ if !now.as_ref().is_some_and(is_same) => return Ok(Attempt::Changed),
-        Err(Stop::Failed(error)) => return Err(error),
+        Err(Stop::Changed) => Ok(Attempt::Changed),
+        _ if !now.as_ref().is_some_and(is_same) => Ok(Attempt::Changed),
+        Err(Stop::Failed(error)) => Err(error),
         Ok(copied) => {
             let state = State::Open(Durability::None);
             folder::write_manifest(target, &Manifest { state, ..manifest.clone() }).map_err(&io)?;
@@ -178,12 +178,17 @@ struct Copy<'a> {
 }
 
 impl Copy<'_> {
-    /// Copies the checkpoints that are whole; returns their sequences.
+    /// Copies the checkpoints that are whole; returns their sequences, the newest one first.
     fn checkpoints(&mut self, sequences: &[u64]) -> Result<Vec<u64>, Stop> {
         let mut whole = Vec::new();
-        for &sequence in sequences {
+        for &sequence in sequences.iter().rev() {
             let name = segment::name(sequence, Kind::Checkpoint);
-            self.file(&name)?;
+            match self.file(&name) {
+                Ok(_) => {}
+                // A newer one has come: the one before the newest goes.
+                Err(Stop::Changed) if !whole.is_empty() => continue,
+                Err(stop) => return Err(stop),
+            }
             let copy = self.target.join(&name);
             match Snapshot::open(&copy) {
                 Ok(_) => whole.push(sequence),
@@ -201,7 +206,7 @@ impl Copy<'_> {
         let (segments, whole) = (listing.segments.len(), checkpoints.len());
         let extent = Extent { first, last: Position::ORIGIN, bytes: 0, segments, checkpoints: whole };
         let mut copied = Copied { name: self.manifest.name.clone(), extent, torn_bytes: 0 };
-        let newest = checkpoints.last().copied().unwrap_or(0);
+        let newest = checkpoints.first().copied().unwrap_or(0);
         let (mut last, mut expected) = (first - 1, first.min(newest + 1));
         for (at, &first) in listing.segments.iter().enumerate() {
             if first != expected {
