@@ -97,10 +97,11 @@ pub fn read(
     for (number, &first) in segments.iter().enumerate().skip(begin) {
         let path = stream.join(segment::name(first, Kind::Log));
         let damaged = |finding| HistoryError::Damaged { file: path.display().to_string(), finding };
-        let bytes = listing::read(&path).map_err(ListingError::io(&path))?;
-        let Some(bytes) = bytes.filter(|_| first == expected) else {
+        if first != expected {
             return Err(damaged(Finding { offset: 0, wrong: audit::Wrong::Gap { expected, found: first } }));
-        };
+        }
+        let bytes = listing::read(&path).and_then(|bytes| bytes.ok_or(io::ErrorKind::NotFound.into()));
+        let bytes = bytes.map_err(ListingError::io(&path))?;
         let (next, verdict) = read_segment(&bytes, expected, &epochs, from, &mut take)?;
         expected = next;
         let verdict = if number + 1 == segments.len() { verdict } else { verdict.sealed() };

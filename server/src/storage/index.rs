@@ -1,5 +1,6 @@
 //! Indexes made anew from their segments: an index holds no truth.
 
+use std::ffi::OsStr;
 use std::io::Write;
 use std::path::Path;
 
@@ -23,14 +24,15 @@ pub enum Rebuilt {
     Damaged(Finding),
 }
 
-/// Rebuilds the indexes of the stream in `stream`, a folder in `data`, which no server uses: sealed ones sealed. `report` gets
-/// the file of each index, or of each damaged segment, and what came of it.
+/// Rebuilds the indexes of the stream in this `folder` of the data folder, which no server uses: sealed ones sealed. `report`
+/// gets the file of each index, or of each damaged segment, and what came of it.
 ///
 /// Memory: one segment and its index.
 ///
 /// # Errors
 /// If something can't be read or written; indexes before it are rebuilt.
-pub fn rebuild(_data: &DataFolder, stream: &Path, mut report: impl FnMut(String, Rebuilt)) -> Result<(), ListingError> {
+pub fn rebuild(data: &DataFolder, folder: &OsStr, mut report: impl FnMut(String, Rebuilt)) -> Result<(), ListingError> {
+    let stream = &data.path().join(folder);
     let Some(manifest) = listing::manifest(stream)? else { return Ok(()) };
     let segments = Listing::of(stream)?.segments;
     for (at, &first) in segments.iter().enumerate() {

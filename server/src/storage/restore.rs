@@ -52,6 +52,7 @@ pub fn begin(data: &Path) -> Result<DataFolder, RestoreError> {
     if !folder::is_empty(locked.path()).map_err(ListingError::io(data))? {
         return Err(occupied());
     }
+    locked.path().parent().map_or(Ok(()), folder::sync).map_err(ListingError::io(data))?;
     folder::begin(locked.path()).map_err(ListingError::io(data))?;
     Ok(locked)
 }

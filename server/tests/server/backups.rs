@@ -246,6 +246,7 @@ fn what_is_refused() {
     fs::remove_file(place.path("backup/@partial")).expect("a mark");
     done(&["log", "restore", &backup, "--data", &place.text("new")]);
     fs::write(place.path("new/@partial"), "").expect("a mark");
+    refused(&["log", "verify", "--data", &place.text("new")], 1, "1 flaw in ");
     refused(&["serve", "--listen", "127.0.0.1:0", "--data", &place.text("new")], 1, "didn't end");
     fs::remove_file(place.path("new/@partial")).expect("a mark");
     done(&["log", "verify", "--data", &place.text("new")]);

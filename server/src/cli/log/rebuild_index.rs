@@ -27,15 +27,16 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let locked = DataFolder::open(data)?;
     let (mut kept, mut damaged) = (0u64, 0u64);
     for stream in streams {
-        let folder = stream.file_name().unwrap_or_default().display().to_string();
-        index::rebuild(&locked, &stream, |file, rebuilt| match rebuilt {
+        let folder = stream.file_name().unwrap_or_default();
+        let name = folder.display();
+        index::rebuild(&locked, folder, |file, rebuilt| match rebuilt {
             Rebuilt::Kept => kept += 1,
             Rebuilt::Written(events) => {
-                say(&format_args!("{folder}/{file}: rebuilt, {}", count(events as u64, "event")));
+                say(&format_args!("{name}/{file}: rebuilt, {}", count(events as u64, "event")));
             }
             Rebuilt::Damaged(finding) => {
                 damaged += 1;
-                say(&format_args!("{folder}/{file} byte {}: {}", finding.offset, finding.wrong));
+                say(&format_args!("{name}/{file} byte {}: {}", finding.offset, finding.wrong));
             }
         })?;
     }

@@ -6,6 +6,7 @@ use clap::Args;
 
 use super::{Data, say};
 use crate::storage::audit::{self, Report};
+use crate::storage::folder;
 use crate::storage::listing::{self, count};
 
 /// The arguments as they are typed.
@@ -22,8 +23,12 @@ pub(in crate::cli) struct Arguments {
 /// Prints a line per stream, and one per flaw with its file and byte.
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let data = &arguments.data.path;
-    let mut flaws = 0;
-    for stream in listing::streams(data, &arguments.streams)? {
+    let streams = listing::streams(data, &arguments.streams)?;
+    let mut flaws = u64::from(folder::is_partial(data));
+    if flaws > 0 {
+        say(&"@partial: a backup or a restore into this folder is under way, or was broken off");
+    }
+    for stream in streams {
         let Some(report) = audit::audit(data, &stream)? else { continue };
         print(&report);
         flaws += report.flaws.len() as u64;
