@@ -69,7 +69,7 @@ pub fn run() -> ExitCode {
 fn code(error: &anyhow::Error) -> ExitCode {
     let folder = error.downcast_ref::<FolderError>().or(match error.downcast_ref() {
         Some(RestoreError::Folder(error)) => Some(error),
-        _ => None,
+        Some(RestoreError::Occupied(_) | RestoreError::Listing(_) | RestoreError::Epochs { .. }) | None => None,
     });
     let listing = error.downcast_ref::<ListingError>();
     let history = error.downcast_ref::<HistoryError>();

@@ -70,10 +70,7 @@ pub enum Wrong {
 /// # Errors
 /// The folder can't be listed.
 pub fn audit(data: &Path, stream: &Path) -> Result<Option<Report>, ListingError> {
-    let ending = || match folder::server(data).map_err(ListingError::io(data))? {
-        Some(_) => Ok(Ending::Growing),
-        None => Ok(Ending::Settled),
-    };
+    let ending = || folder::ending(data).map_err(ListingError::io(data));
     let mut looks = 1;
     loop {
         let before = ending()?;

@@ -10,7 +10,7 @@
 //!
 //! Memory: one segment and its index.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -19,7 +19,7 @@ use fantail_engine::log::audit::{self, Ending, Finding};
 use fantail_engine::log::index::{self, Form};
 use fantail_engine::log::keys;
 use fantail_engine::log::manifest::{Durability, Manifest, State};
-use fantail_engine::log::segment::{self, Kind, Verdict};
+use fantail_engine::log::segment::{self, Kind};
 use fantail_engine::position::Position;
 
 use super::folder;
@@ -34,7 +34,8 @@ pub struct Copied {
     pub name: String,
     /// What is there.
     pub extent: Extent,
-    /// Bytes at the log's end that aren't a whole group, and are left out.
+    /// Bytes at the log's end that aren't a whole group, and are left out: of one that is being written, or was when a server
+    /// crashed.
     pub torn_bytes: u64,
 }
 
@@ -194,7 +195,7 @@ impl Copy<'_> {
                 Ok(_) => whole.push(sequence),
                 Err(error) => {
                     tracing::error!(file = %self.stream.join(&name).display(), %error, "a damaged checkpoint is left out");
-                    fs::remove_file(&copy).map_err(|error| self.failed(error))?;
+                    fs::remove_file(&copy).map_err(|error| failed(&copy, error))?;
                 }
             }
         }
@@ -222,7 +223,7 @@ impl Copy<'_> {
             return Err(self.damaged(&segment::name(newest, Kind::Checkpoint), Finding { offset: 0, wrong }));
         }
         copied.extent.last = Position { epoch: self.manifest.epochs.at(last), sequence: last };
-        folder::sync(self.target).map_err(|error| self.failed(error))?;
+        folder::sync(self.target).map_err(|error| failed(self.target, error))?;
         Ok(copied)
     }
 
@@ -231,67 +232,74 @@ impl Copy<'_> {
         let name = segment::name(first, Kind::Log);
         let length = self.file(&name)?;
         let path = self.target.join(&name);
-        let bytes = listing::read(&path).map_err(|error| self.failed(error))?.unwrap_or_default();
+        let bytes = listing::read(&path).map_err(|error| failed(&path, error))?.unwrap_or_default();
         let recovered =
             segment::recover(&bytes, first, &self.manifest.epochs, |frame| Some(document::touched(frame.data)));
         let verdict = match form {
             Form::Open => recovered.verdict,
             Form::Sealed => recovered.verdict.sealed(),
         };
-        match verdict {
-            Verdict::Whole => {}
-            Verdict::Cut(loss) => {
-                let cut = fs::OpenOptions::new().write(true).open(&path).and_then(|file| {
-                    file.set_len(recovered.kept_bytes)?;
-                    file.sync_all()
-                });
-                cut.map_err(|error| self.failed(error))?;
-                copied.torn_bytes = loss.bytes;
-            }
-            Verdict::Damage(_) => {
-                let finding = audit::segment(&verdict, Ending::Settled);
-                return Err(finding.map_or(Stop::Changed, |finding| self.damaged(&name, finding)));
-            }
+        // A group that is being written is left out; anything else is damage, even where a start would cut it.
+        if let Some(finding) = audit::segment(&verdict, Ending::Growing) {
+            return Err(self.damaged(&name, finding));
         }
-        copied.extent.bytes += length - copied.torn_bytes;
+        if recovered.kept_bytes < length {
+            let cut = File::options().write(true).open(&path).and_then(|file| {
+                file.set_len(recovered.kept_bytes)?;
+                file.sync_all()
+            });
+            cut.map_err(|error| failed(&path, error))?;
+            copied.torn_bytes = length - recovered.kept_bytes;
+        }
+        copied.extent.bytes += recovered.kept_bytes;
         let last = recovered.last.map_or(first - 1, |last| last.sequence);
-        let index = index::encode(&recovered.entries, form);
-        self.write(&segment::name(first, Kind::Index), &index)?;
-        let keys = listing::read(&self.stream.join(segment::name(first, Kind::Keys)));
-        let keys = match keys.map_err(|error| self.failed(error))? {
+        self.write(&segment::name(first, Kind::Index), &index::encode(&recovered.entries, form))?;
+        self.keys(first, last)?;
+        Ok(last)
+    }
+
+    /// Copies the keys of a segment that was copied up to the event `last`.
+    fn keys(&self, first: u64, last: u64) -> Result<(), Stop> {
+        let name = segment::name(first, Kind::Keys);
+        let source = self.stream.join(&name);
+        let keys = match listing::read(&source).map_err(|error| failed(&source, error))? {
             Some(keys) => keys,
-            None if self.stream.join(&name).exists() => Vec::new(),
+            None if self.stream.join(segment::name(first, Kind::Log)).exists() => Vec::new(),
             // Dropped with its segment, right after that was copied.
             None => return Err(Stop::Changed),
         };
+        if let Some(finding) = audit::keys(&keys, first, last, Ending::Growing) {
+            return Err(self.damaged(&name, finding));
+        }
         let mut records = keys::read(&keys, last);
         records.by_ref().for_each(drop);
-        self.write(&segment::name(first, Kind::Keys), &keys[..records.kept_bytes() as usize])?;
-        Ok(last)
+        self.write(&name, &keys[..records.kept_bytes() as usize])
     }
 
     /// Copies a file as it is now; returns how long that is.
     fn file(&self, name: &str) -> Result<u64, Stop> {
-        match folder::copy(&self.stream.join(name), &self.target.join(name)) {
+        let source = self.stream.join(name);
+        match folder::copy(&source, &self.target.join(name)) {
             Ok(length) => Ok(length),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Stop::Changed),
-            Err(error) => Err(self.failed(error)),
+            Err(error) => Err(failed(&source, error)),
         }
     }
 
     fn write(&self, name: &str, bytes: &[u8]) -> Result<(), Stop> {
-        let written = fs::File::create_new(self.target.join(name)).and_then(|mut file| {
+        let path = self.target.join(name);
+        let written = File::create_new(&path).and_then(|mut file| {
             file.write_all(bytes)?;
             file.sync_all()
         });
-        written.map_err(|error| self.failed(error))
-    }
-
-    fn failed(&self, error: io::Error) -> Stop {
-        Stop::Failed(ListingError::io(self.target)(error).into())
+        written.map_err(|error| failed(&path, error))
     }
 
     fn damaged(&self, name: &str, finding: Finding) -> Stop {
         Stop::Failed(BackupError::Damaged { file: self.stream.join(name), finding })
     }
+}
+
+fn failed(path: &Path, error: io::Error) -> Stop {
+    Stop::Failed(ListingError::io(path)(error).into())
 }

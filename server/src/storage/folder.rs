@@ -5,6 +5,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
+use fantail_engine::log::audit::Ending;
 use fantail_engine::log::manifest::Manifest;
 
 /// The file that says who uses the folder. No stream's folder is called so: an `@` is encoded there.
@@ -103,6 +104,17 @@ pub fn server(data: &Path) -> io::Result<Option<String>> {
         }
         Err(TryLockError::Error(error)) => Err(error),
     }
+}
+
+/// Whether the logs of a data folder may be appended to: whether a server uses it.
+///
+/// # Errors
+/// As [`server`].
+pub fn ending(data: &Path) -> io::Result<Ending> {
+    Ok(match server(data)? {
+        Some(_) => Ending::Growing,
+        None => Ending::Settled,
+    })
 }
 
 /// Whether there is nothing in a folder but the lock.

@@ -6,7 +6,7 @@ use std::io;
 use std::path::Path;
 
 use fantail_engine::event::Frame;
-use fantail_engine::log::audit::{self, Ending, Finding};
+use fantail_engine::log::audit::{self, Finding};
 use fantail_engine::log::manifest::{Epochs, Unservable};
 use fantail_engine::log::segment::{self, Kind, Loss, Verdict};
 use fantail_engine::position::Position;
@@ -77,10 +77,7 @@ pub fn read(
     mut take: impl FnMut(Event<'_>) -> io::Result<()>,
 ) -> Result<(), HistoryError> {
     let epochs = listing::manifest(stream)?.ok_or_else(|| ListingError::NoManifest(stream.into()))?.epochs;
-    let ending = match folder::server(data).map_err(ListingError::io(data))? {
-        Some(_) => Ending::Growing,
-        None => Ending::Settled,
-    };
+    let ending = folder::ending(data).map_err(ListingError::io(data))?;
     let segments = Listing::of(stream)?.segments;
     let earliest = segments.first().copied().unwrap_or(1);
     let at = |sequence| Position { epoch: epochs.at(sequence), sequence };

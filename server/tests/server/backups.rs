@@ -271,6 +271,31 @@ fn damage_is_not_backed_up() {
     refused(&["log", "restore", &place.text("all"), "--data", &place.text("new")], 1, "isn't a whole backup");
     done(&["log", "backup", &place.text("users"), "users", "--data", &data(&server)]);
     done(&["log", "restore", &place.text("users"), "--data", &place.text("new")]);
+    let keys = server.files("users", ".keys").pop().expect("keys");
+    fs::write(keys, "nonsense\n").expect("damage");
+    refused(&["log", "backup", &place.text("keys"), "users", "--data", &data(&server)], 1, ".keys byte 0: ");
+}
+
+/// A group that a crash tore was never answered.
+#[test]
+fn a_torn_tail_is_left_out() {
+    let mut server = Server::start();
+    let place = Place::new();
+    for n in 0..3 {
+        server.put(&format!("/messages/{n}"), "{}").expect(201);
+    }
+    server.kill();
+    let segment = server.segments("messages").pop().expect("a segment");
+    let bytes = fs::read(&segment).expect("a segment");
+    fs::write(&segment, &bytes[..bytes.len() - 1]).expect("a tear");
+    let said = done(&["log", "backup", &place.text("torn"), "--data", &data(&server)]);
+    assert!(said.contains("of a group that isn't whole left out; 2 events, "), "{said}");
+    done(&["log", "verify", "--data", &place.text("torn")]);
+    // A bit that flipped is no tear: what was answered would be missing.
+    let mut flipped = bytes.clone();
+    flipped[bytes.len() - 20] ^= 1;
+    fs::write(&segment, flipped).expect("damage");
+    refused(&["log", "backup", &place.text("flipped"), "--data", &data(&server)], 1, " byte ");
 }
 
 /// As retention does it, while it is copied: the oldest segment goes, its index after it. Whatever is missed, what is in the

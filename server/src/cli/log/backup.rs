@@ -4,9 +4,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
+use fantail_engine::log::audit::Ending;
 
 use super::{Data, say};
 use crate::storage::backup::{self, Copied};
+use crate::storage::folder;
 use crate::storage::listing::{self, count};
 
 /// The arguments as they are typed.
@@ -29,10 +31,11 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let data = &arguments.data.path;
     let streams = listing::streams(data, &arguments.streams)?;
     let target = backup::begin(data, &arguments.target)?;
+    let ending = folder::ending(data)?;
     let mut failures = 0;
     for stream in streams {
         match backup::copy(&stream, &target) {
-            Ok(Some(copied)) => print(&copied),
+            Ok(Some(copied)) => print(&copied, ending),
             Ok(None) => say(&format_args!("{}: there is no such stream any more", stream.display())),
             Err(error) => {
                 eprintln!("fantail: {error}");
@@ -50,10 +53,11 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn print(Copied { name, extent, torn_bytes }: &Copied) {
-    match torn_bytes {
-        0 => say(&format_args!("{name}: {extent}")),
-        bytes => {
+fn print(Copied { name, extent, torn_bytes }: &Copied, ending: Ending) {
+    match (torn_bytes, ending) {
+        // What a server writes at this moment is nothing to speak of.
+        (0, Ending::Settled) | (_, Ending::Growing) => say(&format_args!("{name}: {extent}")),
+        (bytes, Ending::Settled) => {
             let torn = count(*bytes, "byte");
             say(&format_args!("{name}: {torn} of a group that isn't whole left out; {extent}"));
         }
