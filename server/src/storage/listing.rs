@@ -165,7 +165,7 @@ pub(crate) fn count(number: u64, noun: &str) -> String {
 /// The bytes of a file of a segment as they are now, or none if it isn't there.
 ///
 /// # Errors
-/// What the system says, or that the file is larger than [`FILE_BYTES_MAX`].
+/// What the system says, or that the file is larger than `FILE_BYTES_MAX`.
 pub fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
     let file = match File::open(path) {
         Ok(file) => file,
