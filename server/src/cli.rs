@@ -1,6 +1,7 @@
 //! The command line: which command is meant, and what its end is called in exit codes. One file per command: its arguments as
 //! they are typed, resolved once into what runs.
 
+mod log;
 mod serve;
 
 use std::io::{self, IsTerminal};
@@ -11,6 +12,9 @@ use tracing_subscriber::EnvFilter;
 
 use crate::ring::Refused;
 use crate::storage::folder::FolderError;
+use crate::storage::history::HistoryError;
+use crate::storage::listing::ListingError;
+use crate::storage::restore::RestoreError;
 
 const ENVIRONMENT: &str = "Environment: FANTAIL_LOG is what to log (error, warn, info, debug, trace; default info); NO_COLOR \
                            turns colours off.";
@@ -36,12 +40,15 @@ enum Command {
     /// Runs the server; this is also what happens without a command.
     #[command(after_help = ENVIRONMENT)]
     Serve(serve::Arguments),
+    /// Looks at logs, copies them, mends their indexes.
+    #[command(subcommand, after_help = log::EXIT_CODES)]
+    Log(log::Command),
 }
 
 /// Parses the arguments and runs the command; the server runs until it is asked to stop.
 ///
 /// Exit codes: 0 stopped as asked; 1 something failed; 2 the arguments are wrong; 3 the data folder is in use; 4 the kernel
-/// refuses io_uring.
+/// refuses io_uring; 5 a stream or a position that was named isn't there.
 #[must_use]
 pub fn run() -> ExitCode {
     let CommandLine { command, serve } = CommandLine::parse();
@@ -49,17 +56,28 @@ pub fn run() -> ExitCode {
     let filter = EnvFilter::try_from_env("FANTAIL_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(has_colours).init();
     let result = match command.unwrap_or(Command::Serve(serve)) {
-        Command::Serve(arguments) => serve::run(arguments),
+        Command::Serve(arguments) => serve::run(arguments).map(|()| ExitCode::SUCCESS),
+        Command::Log(command) => command.run(),
     };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("fantail: {error:#}");
-            match (error.downcast_ref::<FolderError>(), error.downcast_ref::<Refused>()) {
-                (Some(FolderError::InUse { .. }), _) => ExitCode::from(3),
-                (_, Some(_)) => ExitCode::from(4),
-                _ => ExitCode::FAILURE,
-            }
-        }
+    result.unwrap_or_else(|error| {
+        eprintln!("fantail: {error:#}");
+        code(&error)
+    })
+}
+
+/// The exit code of a command that failed.
+fn code(error: &anyhow::Error) -> ExitCode {
+    let folder = error.downcast_ref::<FolderError>().or(match error.downcast_ref() {
+        Some(RestoreError::Folder(error)) => Some(error),
+        Some(RestoreError::Occupied(_) | RestoreError::Listing(_) | RestoreError::Epochs { .. }) | None => None,
+    });
+    let listing = error.downcast_ref::<ListingError>();
+    let history = error.downcast_ref::<HistoryError>();
+    match (folder, listing, history) {
+        (Some(FolderError::InUse { .. }), ..) => ExitCode::from(3),
+        (_, Some(ListingError::NoFolder(_) | ListingError::NoStream { .. }), _) => ExitCode::from(5),
+        (.., Some(HistoryError::Unservable { .. } | HistoryError::Ahead { .. })) => ExitCode::from(5),
+        _ if error.is::<Refused>() => ExitCode::from(4),
+        _ => ExitCode::FAILURE,
     }
 }

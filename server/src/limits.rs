@@ -132,3 +132,11 @@ const _: () = {
     assert!(PAGE_BYTES.is_multiple_of(SEND_BYTES) && PAGE_BYTES * ASKED_MAX as u64 <= SHELF_BYTES);
     assert!(BEHIND_PERCENT < 100 && HEARTBEAT_PERCENT < 100);
 };
+
+/// Times that a stream's files are looked at, or copied, before what is found counts although a server changes them meanwhile:
+/// files come and go by rotation and retention, which take minutes; twice in a row is an accident, five times is none.
+pub(crate) const LOOKS_MAX: usize = 5;
+
+/// Bytes of a segment, an index or a file of keys that the commands on logs read whole. Segments and indexes are far below it;
+/// keys would pass it only with a million repeated writes of very long paths in one segment.
+pub(crate) const FILE_BYTES_MAX: u64 = 1024 * 1024 * 1024;

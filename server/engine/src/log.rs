@@ -3,6 +3,7 @@
 //! Formats and their recovery are decided here as functions over bytes; files are the server's business. The log knows
 //! nothing of JSON: to it, an event is a position, two hashes and bytes.
 
+pub mod audit;
 pub mod block;
 pub mod checkpoint;
 pub mod filter;

@@ -1,11 +1,12 @@
 //! The data folder and the folders of streams in it: locked, named, made durable.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::ops::Deref;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
+use fantail_engine::log::audit::Ending;
 use fantail_engine::log::folder::Folder;
 use fantail_engine::log::manifest::{self, Manifest};
 use memmap2::Mmap;
@@ -14,6 +15,8 @@ use memmap2::Mmap;
 const LOCK: &str = "@lock";
 /// What the folder of a stream that was deleted is called until it is removed.
 pub(super) const DELETED: &str = "@deleted-";
+/// The file that says that a backup or a restore into the folder has begun and not ended.
+const PARTIAL: &str = "@partial";
 /// What a file is called until it is whole.
 const UNFINISHED: &str = "unfinished";
 
@@ -36,6 +39,9 @@ pub enum FolderError {
         /// The process that holds it.
         pid: String,
     },
+    /// A backup or a restore into it was broken off.
+    #[error("{}: a backup or a restore into it didn't end, so streams may be missing; remove the folder", .0.display())]
+    Partial(PathBuf),
 }
 
 /// The data folder, locked for this process until it is dropped.
@@ -49,7 +55,7 @@ impl DataFolder {
     /// Makes the folder if it is missing, and locks it.
     ///
     /// # Errors
-    /// If another server uses it, or the system refuses.
+    /// If another server uses it, a restore into it didn't end, or the system refuses.
     pub fn open(path: &Path) -> Result<DataFolder, FolderError> {
         let failed = |error| FolderError::Io { path: path.into(), error };
         fs::create_dir_all(path).map_err(failed)?;
@@ -66,6 +72,9 @@ impl DataFolder {
             lock.read_to_string(&mut pid).map_err(failed)?;
             return Err(FolderError::InUse { path, pid: pid.trim().to_owned() });
         }
+        if is_partial(&path) {
+            return Err(FolderError::Partial(path));
+        }
         lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id())).map_err(failed)?;
         Ok(DataFolder { path, _lock: lock })
     }
@@ -75,6 +84,92 @@ impl DataFolder {
     pub fn path(&self) -> &Path {
         &self.path
     }
+}
+
+/// The process of the server that uses a data folder, or none. Nothing is kept locked.
+///
+/// A server that starts in the same instant may be told that the folder is in use.
+///
+/// # Errors
+/// What the system says.
+pub fn server(data: &Path) -> io::Result<Option<String>> {
+    let mut lock = match File::open(data.join(LOCK)) {
+        Ok(lock) => lock,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    match lock.try_lock_shared() {
+        Ok(()) => Ok(None),
+        Err(TryLockError::WouldBlock) => {
+            let mut pid = String::new();
+            lock.read_to_string(&mut pid)?;
+            Ok(Some(pid.trim().to_owned()))
+        }
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
+/// Whether the logs of a data folder may be appended to: whether a server uses it.
+///
+/// # Errors
+/// As [`server`].
+pub fn ending(data: &Path) -> io::Result<Ending> {
+    Ok(match server(data)? {
+        Some(_) => Ending::Growing,
+        None => Ending::Settled,
+    })
+}
+
+/// Whether there is nothing in a folder but the lock.
+///
+/// # Errors
+/// What the system says.
+pub fn is_empty(path: &Path) -> io::Result<bool> {
+    for entry in fs::read_dir(path)? {
+        if entry?.file_name() != LOCK {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Whether a backup or a restore into the folder has begun and not ended.
+#[must_use]
+pub fn is_partial(path: &Path) -> bool {
+    path.join(PARTIAL).exists()
+}
+
+/// Notes, durably, that a backup or a restore into the folder begins.
+///
+/// # Errors
+/// What the system says.
+pub fn begin(path: &Path) -> io::Result<()> {
+    File::create_new(path.join(PARTIAL))?.sync_all()?;
+    sync(path)
+}
+
+/// Notes, durably, that it has ended: all that is in the folder is durable before.
+///
+/// # Errors
+/// What the system says.
+pub fn end(path: &Path) -> io::Result<()> {
+    sync(path)?;
+    fs::remove_file(path.join(PARTIAL))?;
+    sync(path)
+}
+
+/// Copies a file, as long as it is now, into one that isn't there yet, durably but for its name; returns how many bytes that
+/// were. The kernel copies, or the file system shares them, where it can.
+///
+/// # Errors
+/// What the system says.
+pub fn copy(from: &Path, to: &Path) -> io::Result<u64> {
+    let source = File::open(from)?;
+    let length = source.metadata()?.len();
+    let mut target = File::create_new(to)?;
+    let copied = io::copy(&mut source.take(length), &mut target)?;
+    target.sync_all()?;
+    Ok(copied)
 }
 
 /// Writes a stream's manifest so that a crash leaves the old one or the new one.

@@ -7,7 +7,9 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 
+use fantail_engine::document::Documents;
 use fantail_engine::log::checkpoint::{self, Checkpoint};
+use fantail_engine::stream::recovery::CheckpointFault;
 
 use super::folder::Mapped;
 use super::pages;
@@ -48,6 +50,14 @@ impl Snapshot {
     #[must_use]
     pub fn new(file: File, checkpoint: Checkpoint) -> Snapshot {
         Snapshot { file, number: pages::fresh_number(), checkpoint }
+    }
+
+    /// The value, as documents.
+    ///
+    /// # Errors
+    /// If it can't be read, or a part isn't what this program would have written.
+    pub fn documents(&self) -> Result<Documents, CheckpointFault> {
+        Ok(Documents::read(&self.checkpoint, &*Mapped::new(&self.file)?)?)
     }
 
     /// The file itself.

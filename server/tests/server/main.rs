@@ -1,4 +1,5 @@
-//! The real binary under real sockets: what `wire.md` promises, bad input, many followers, restarts, crashes, stopping.
+//! The real binary under real sockets: what `wire.md` promises, bad input, many followers, restarts, crashes, stopping; and the
+//! commands on logs.
 //!
 //! One test binary, so that it links once. Each test has a server and a data folder of its own; they run in parallel and
 //! in any order.
@@ -18,6 +19,9 @@ mod following;
 mod snapshots;
 mod streams;
 mod topics;
+
+mod backups;
+mod logs;
 
 mod bad;
 mod fanout;

@@ -15,6 +15,7 @@ use serde_json::{Map, Value};
 use super::{Documents, open};
 use crate::json::{self, JsonError, Measure, measure};
 use crate::limits::DEPTH_MAX;
+use crate::log::checkpoint::Checkpoint;
 use crate::patch::{Draft, Patch, PatchError, PatchFault};
 
 /// Levels of nesting that an event puts around a document: the operations, an operation, the stream's value, a
@@ -22,6 +23,20 @@ use crate::patch::{Draft, Patch, PatchError, PatchFault};
 const EVENT_DEPTH: usize = 4;
 
 impl Documents {
+    /// The documents of a checkpoint that was read from `bytes`.
+    ///
+    /// # Errors
+    /// A part isn't what this program would have written.
+    pub fn read(checkpoint: &Checkpoint, bytes: &[u8]) -> Result<Documents, FoldError> {
+        let mut documents = Documents::default();
+        for extent in &checkpoint.collections {
+            for data in checkpoint.parts(&bytes[extent.range.start as usize..extent.range.end as usize]) {
+                documents.fold(data, extent.changed)?;
+            }
+        }
+        Ok(documents)
+    }
+
     /// Applies the data of the event `sequence` (a JSON array of operations on the stream's value) and marks the
     /// collections that it touches as changed by it.
     ///

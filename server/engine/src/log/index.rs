@@ -99,6 +99,29 @@ pub fn seal(entries: &[Entry]) -> Vec<u8> {
     out
 }
 
+/// How an index ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Form {
+    /// With its entries: the segment is the newest one.
+    Open,
+    /// With postings and a footer: another segment follows.
+    Sealed,
+}
+
+/// The whole index of `entries`, as it is on disk.
+///
+/// # Panics
+/// As [`seal`].
+#[must_use]
+pub fn encode(entries: &[Entry], form: Form) -> Vec<u8> {
+    let mut bytes: Vec<u8> = entries.iter().flat_map(Entry::encode).collect();
+    match form {
+        Form::Open => {}
+        Form::Sealed => bytes.extend(seal(entries)),
+    }
+    bytes
+}
+
 /// Which of an entry's two hashes.
 #[derive(Clone, Copy)]
 enum By {

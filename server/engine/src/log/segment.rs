@@ -214,17 +214,11 @@ fn keep(
     on_event: &mut impl FnMut(&Frame<'_>) -> Option<(u64, u64)>,
     kept: &mut Recovered,
 ) -> Result<(), Reason> {
-    if group.first != expected {
-        return Err(Reason::Sequence { expected, found: group.first });
+    if let Some(reason) = misplaced(group, expected, epochs) {
+        return Err(reason);
     }
     if u32::try_from(at + group.bytes.len()).is_err() {
         return Err(Reason::Large);
-    }
-    for sequence in [group.first, group.last] {
-        let expected = epochs.at(sequence);
-        if group.epoch != expected {
-            return Err(Reason::Epoch { expected, found: Position { epoch: group.epoch, sequence } });
-        }
     }
     for (offset, length, frame) in group.frames() {
         let (collection, document) = on_event(&frame).ok_or(Reason::Refused(frame.position.sequence))?;
@@ -287,6 +281,31 @@ impl Check {
 
     fn loss(&self, rest: &[u8], reason: Reason) -> Loss {
         Loss { offset: self.offset, bytes: rest.len() as u64, reason }
+    }
+}
+
+/// Why a whole group doesn't stand where it should, if so.
+fn misplaced(group: &Group<'_>, expected: u64, epochs: &Epochs) -> Option<Reason> {
+    if group.first != expected {
+        return Some(Reason::Sequence { expected, found: group.first });
+    }
+    [group.first, group.last].into_iter().find_map(|sequence| {
+        let expected = epochs.at(sequence);
+        let found = Position { epoch: group.epoch, sequence };
+        (group.epoch != expected).then_some(Reason::Epoch { expected, found })
+    })
+}
+
+/// The group at the start of `bytes`, which is to begin with the event `expected`; none at the segment's end.
+///
+/// # Errors
+/// Why what is there isn't that group.
+pub fn next<'a>(bytes: &'a [u8], expected: u64, epochs: &Epochs) -> Result<Option<Group<'a>>, Reason> {
+    match group::read(bytes) {
+        Ok(group) => misplaced(&group, expected, epochs).map_or(Ok(Some(group)), Err),
+        Err(GroupError::Empty) => Ok(None),
+        Err(GroupError::Torn) => Err(Reason::Torn),
+        Err(GroupError::Bad { offset, fault }) => Err(Reason::Bad { offset, fault }),
     }
 }
 

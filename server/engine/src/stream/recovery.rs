@@ -335,12 +335,7 @@ fn read_checkpoint<F: Folder>(folder: &F, sequence: u64) -> Result<(Checkpoint, 
     let name = segment::name(sequence, Kind::Checkpoint);
     let bytes = folder.read(&name)?.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
     let checkpoint = Checkpoint::read(&bytes)?;
-    let mut documents = Documents::default();
-    for extent in &checkpoint.collections {
-        for data in checkpoint.parts(&bytes[extent.range.start as usize..extent.range.end as usize]) {
-            documents.fold(data, extent.changed)?;
-        }
-    }
+    let documents = Documents::read(&checkpoint, &bytes)?;
     Ok((checkpoint, documents))
 }
 

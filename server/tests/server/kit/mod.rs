@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 pub(crate) use follower::Follower;
 pub(crate) use http::{Answer, Client, connect_narrow, request, reset};
-pub(crate) use process::{Ended, refuse};
+pub(crate) use process::{Ended, log, refuse};
 use serde_json::Value;
 pub(crate) use server::Server;
 

@@ -100,6 +100,13 @@ impl Ended {
     }
 }
 
+/// Runs the binary with these arguments, one that ends by itself, however much it says.
+pub(crate) fn log(arguments: &[&str]) -> Ended {
+    let output = Command::new(env!("CARGO_BIN_EXE_fantail")).args(arguments).output().expect("the binary starts");
+    let text = |bytes| String::from_utf8(bytes).expect("text");
+    Ended { code: output.status.code(), output: text(output.stdout), errors: text(output.stderr) }
+}
+
 /// What the command starts may have no more descriptors than these.
 pub(super) fn limit(command: &mut Command, max: u32) {
     let limit = libc::rlimit { rlim_cur: max.into(), rlim_max: max.into() };
