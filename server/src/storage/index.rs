@@ -1,16 +1,17 @@
 //! Indexes made anew from their segments: an index holds no truth.
 
 use std::ffi::OsStr;
-use std::io::Write;
+use std::fs::File;
+use std::io::{self, Write};
 use std::path::Path;
 
 use fantail_engine::document;
 use fantail_engine::event::Frame;
 use fantail_engine::log::audit::{self, Ending, Finding};
 use fantail_engine::log::index::{self, Entry, Form};
-use fantail_engine::log::segment::{self, Kind};
+use fantail_engine::log::segment::{self, Kind, Verdict};
 
-use super::folder::{self, DataFolder};
+use super::folder::{self, DataFolder, Mapped};
 use super::listing::{self, Listing, ListingError};
 
 /// What came of a segment's index.
@@ -56,6 +57,24 @@ pub fn rebuild(data: &DataFolder, folder: &OsStr, mut report: impl FnMut(String,
         }
     }
     Ok(())
+}
+
+/// Makes the index of a sealed segment anew, for a server that uses the folder and can't use the index that is there.
+///
+/// # Errors
+/// If something can't be read or written, or the segment is damaged.
+pub(super) fn remake(stream: &Path, first: u64) -> io::Result<()> {
+    let manifest = listing::manifest(stream).map_err(io::Error::other)?.ok_or(io::ErrorKind::NotFound)?;
+    let bytes = Mapped::new(&File::open(stream.join(segment::name(first, Kind::Log)))?)?;
+    let touched = |frame: &Frame<'_>| Some(document::touched(frame.data));
+    let recovered = segment::recover(&bytes, first, &manifest.epochs, touched);
+    match recovered.verdict.sealed() {
+        Verdict::Whole => {
+            let name = segment::name(first, Kind::Index);
+            write(stream, &name, first, &recovered.entries, Form::Sealed).map(|_| ())
+        }
+        Verdict::Cut(loss) | Verdict::Damage(loss) => Err(io::Error::other(loss.reason)),
+    }
 }
 
 fn write(stream: &Path, name: &str, first: u64, entries: &[Entry], form: Form) -> std::io::Result<Rebuilt> {

@@ -20,6 +20,7 @@ use fantail_engine::log::segment::{self, Check, Kind, Loss};
 use memmap2::{Advice, Mmap, MmapOptions};
 use rustc_hash::FxHashSet;
 
+use super::index;
 use super::snapshot::Snapshot;
 use crate::limits::{CHECK_BYTES, PAGE_BYTES, VERIFIED_MAX};
 use crate::memory;
@@ -126,7 +127,7 @@ pub enum Unpaged {
     #[error("it is damaged at byte {}: {}", .0.offset, .0.reason)]
     Damaged(Loss),
     /// The index isn't one.
-    #[error("{0}; `fantail log rebuild-index` makes it anew")]
+    #[error(transparent)]
     Index(#[from] IndexError),
 }
 
@@ -191,16 +192,18 @@ impl Request {
                 }
                 Ok(map(&file, self.key.start, PAGE_BYTES)?)
             }
-            (Source::Volume(volume, seal), Sheet::Index(first)) => {
+            (Source::Volume(volume, Seal::Sealed), Sheet::Index(first)) => {
+                sealed_index(&volume.folder, first).or_else(|unpaged| {
+                    // It holds no truth. If its segment is gone, so is the reader's cause.
+                    tracing::warn!(folder = %volume.folder.display(), segment = first, error = %unpaged, "an index is made anew");
+                    index::remake(&volume.folder, first)?;
+                    sealed_index(&volume.folder, first)
+                })
+            }
+            (Source::Volume(volume, Seal::Open(entries)), Sheet::Index(first)) => {
                 let file = File::open(volume.folder.join(segment::name(first, Kind::Index)))?;
-                let bytes = match seal {
-                    Seal::Sealed => file.metadata()?.len(),
-                    // It may be sealed at this moment, and its postings half written.
-                    Seal::Open(entries) => u64::from(*entries) * Entry::BYTES as u64,
-                };
-                let page = map(&file, 0, bytes)?;
-                Index::open(page.bytes())?.verify()?;
-                Ok(page)
+                // No more than is needed: it may be sealed at this moment, and its postings half written.
+                Ok(map(&file, 0, u64::from(*entries) * Entry::BYTES as u64)?)
             }
             (Source::Snapshot(snapshot), Sheet::Snapshot) => Ok(map(snapshot.file(), self.key.start, PAGE_BYTES)?),
             (Source::Volume(..), Sheet::Snapshot) | (Source::Snapshot(_), Sheet::Segment(_) | Sheet::Index(_)) => {
@@ -241,6 +244,18 @@ fn map(file: &File, start: u64, bytes: u64) -> io::Result<Page> {
     let map = unsafe { MmapOptions::new().offset(start).len(bytes as usize).map(file) }?;
     map.advise_range(Advice::PopulateRead, 0, there)?;
     Ok(Page { map })
+}
+
+/// The index of a sealed segment, whole and verified.
+fn sealed_index(folder: &Path, first: u64) -> Result<Page, Unpaged> {
+    let file = File::open(folder.join(segment::name(first, Kind::Index)))?;
+    let page = map(&file, 0, file.metadata()?.len())?;
+    let index = Index::open(page.bytes())?;
+    index.verify()?;
+    match index.is_sealed() {
+        true => Ok(page),
+        false => Err(Unpaged::Index(IndexError::Length)),
+    }
 }
 
 /// Reads all of a sealed segment.

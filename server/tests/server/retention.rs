@@ -154,6 +154,39 @@ fn a_damaged_segment_is_never_sent() {
     server.check_alive();
 }
 
+/// An index holds no truth: one that isn't right is made anew when somebody needs it.
+#[test]
+fn a_damaged_index_is_made_anew() {
+    let mut server = Server::with(&["--segment-bytes", "4096", "--checkpoint-bytes", "8192"]);
+    fill(&server, 600);
+    server.kill();
+    let indexes = server.files("a", ".idx");
+    let whole: Vec<_> = indexes.iter().map(|index| fs::read(index).expect("a file")).collect();
+    for (at, index) in indexes[..indexes.len() - 6].iter().enumerate() {
+        let mut bytes = whole[at].clone();
+        let middle = bytes.len() / 2;
+        match at % 3 {
+            0 => bytes[middle] ^= 16,
+            1 => bytes.truncate(middle),
+            _ => bytes.clear(),
+        }
+        fs::write(index, bytes).expect("a file");
+    }
+    server.start_again();
+    let mut follower = server.follow("/a/3?from=earliest");
+    follower.opening();
+    let mut events = Vec::new();
+    while events.len() < 600usize.div_ceil(7) - usize::from(600 % 7 < 4) {
+        events.push(follower.patch());
+    }
+    let value = events.iter().fold(json!({"a": {}}), |mut value, (_, operations)| {
+        fold(&mut value, &operations.to_string());
+        value
+    });
+    assert_eq!(value, server.json("/a/3?as=map"));
+    assert!(indexes.iter().zip(&whole).all(|(index, whole)| fs::read(index).expect("a file") == *whole));
+}
+
 /// While retention runs and the server dies at any moment, followers see each event once, or are told.
 #[test]
 fn retention_and_kills_leave_no_gap() {
