@@ -5,6 +5,7 @@
 
 pub mod block;
 pub mod checkpoint;
+pub mod errand;
 pub mod filter;
 pub mod folder;
 pub mod group;

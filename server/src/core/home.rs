@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use fantail_engine::limits::STREAMS_MAX;
+use fantail_engine::log::errand::InstallError;
 use fantail_engine::log::keys;
 use fantail_engine::log::manifest::{self, Durability, State};
 use fantail_engine::stream::journal::{Step, Upkeep};
@@ -22,7 +23,7 @@ use super::letter::{Letter, LetterBox};
 use super::question::{Answer, From, Question, Refused, WriteQuestion};
 use super::resident::{Removal, Resident};
 use super::{clock, reader};
-use crate::storage::clerk::{Clerk, Done, Errand, InstallError};
+use crate::storage::clerk::{Clerk, Done, Errand};
 use crate::storage::disk::Disk;
 use crate::storage::folder;
 use crate::storage::recovery::Recovered;
@@ -435,7 +436,7 @@ impl Home {
             }
             // A sync of the log failed: who waits for it may have been told by now, and nobody may be from here on.
             Err(InstallError::Log(error)) => self.fail(name, &error),
-            Err(InstallError::Snapshot(error)) => {
+            Err(error @ (InstallError::Io(_) | InstallError::Damaged(_))) => {
                 resident.complain(&error);
                 resident.journal.checkpoint_refused();
             }

@@ -1,7 +1,7 @@
 //! The data folder and the folders of streams in it: locked, named, made durable.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, BufWriter, Read, Write};
 use std::ops::Deref;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
@@ -155,6 +155,12 @@ impl Deref for Mapped {
 
 impl Folder for Directory<'_> {
     type Bytes = Mapped;
+    type Writer = BufWriter<File>;
+
+    fn make(&self) -> io::Result<()> {
+        fs::create_dir_all(self.path)?;
+        sync(self.path.parent().expect("a stream's folder lies in the data folder"))
+    }
 
     fn names(&self) -> io::Result<Vec<String>> {
         let names = fs::read_dir(self.path)?.map(|entry| Ok(entry?.file_name().into_string().ok()));
@@ -172,6 +178,14 @@ impl Folder for Directory<'_> {
 
     fn length(&self, name: &str) -> io::Result<u64> {
         Ok(fs::metadata(self.path.join(name))?.len())
+    }
+
+    fn create(&self, name: &str) -> io::Result<BufWriter<File>> {
+        File::create(self.path.join(name)).map(BufWriter::new)
+    }
+
+    fn append(&self, name: &str) -> io::Result<BufWriter<File>> {
+        OpenOptions::new().append(true).create(true).open(self.path.join(name)).map(BufWriter::new)
     }
 
     fn replace(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
