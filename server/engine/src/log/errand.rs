@@ -42,7 +42,7 @@ pub fn open(folder: &impl Folder, manifest: Option<&Manifest>, sealed: Option<u6
 
 /// Makes a full segment durable and adds the postings to its index.
 fn seal(folder: &impl Folder, first: u64) -> io::Result<()> {
-    folder.sync_file(&segment::name(first, Kind::Log))?;
+    sync(folder, first)?;
     let name = segment::name(first, Kind::Index);
     let postings = {
         let bytes = folder.read(&name)?.ok_or(io::ErrorKind::NotFound)?;
@@ -53,6 +53,12 @@ fn seal(folder: &impl Folder, first: u64) -> io::Result<()> {
     file.write_all(&postings)?;
     file.flush()?;
     folder.sync_file(&name)
+}
+
+/// Makes a segment durable, its idempotency keys first: without them, the repeat of a write would be done again.
+fn sync(folder: &impl Folder, first: u64) -> io::Result<()> {
+    folder.sync_file(&segment::name(first, Kind::Keys))?;
+    folder.sync_file(&segment::name(first, Kind::Log))
 }
 
 /// Writes a stream's whole value durably; it isn't in place yet.
@@ -78,8 +84,8 @@ pub fn write_checkpoint(folder: &impl Folder, position: Position, documents: &Do
 /// # Errors
 /// The log couldn't be synced, which is its failure; or the checkpoint is at fault, or couldn't be put in place.
 pub fn install(folder: &impl Folder, sequence: u64, newest: u64) -> Result<Checkpoint, InstallError> {
-    // By its name, and so opened anew: the descriptor that groups are written by is to learn of a failed sync itself.
-    folder.sync_file(&segment::name(newest, Kind::Log)).map_err(InstallError::Log)?;
+    // By their names, and so opened anew: the descriptor that groups are written by is to learn of a failed sync itself.
+    sync(folder, newest).map_err(InstallError::Log)?;
     let (written, name) = (unfinished(sequence), segment::name(sequence, Kind::Checkpoint));
     let place = || {
         folder.rename(&written, &name)?;
