@@ -1,7 +1,7 @@
 //! What a start makes of a stream's folder: its newest whole checkpoint, and the log after it.
 //!
 //! Whole groups are kept. A torn tail is cut, under a new epoch; damage before whole groups stops the stream's writes and
-//! is named, and then nothing is changed. What is kept is synced before anything is served. Invariant: stopped at any
+//! is named, and then nothing is changed. (Where nothing was synced, a hole before whole groups is a torn tail too.) What is kept is synced before anything is served. Invariant: stopped at any
 //! step, it comes to the same end when it is begun again.
 
 use std::collections::BTreeSet;
@@ -113,12 +113,12 @@ pub fn recover<F: Folder>(
     start: &mut Start<'_>,
 ) -> Result<Recovered, RecoveryError> {
     let mut listing = list(folder)?;
-    let is_suspect = matches!(manifest.state, State::Failed | State::Open(Durability::Flush | Durability::None));
+    let left = Left::by(manifest.state);
     let mut ahead = Vec::new();
     let (checkpoint, log) = loop {
         let (checkpoint, documents) = newest_checkpoint(folder, &listing.checkpoints, start);
         let covered = checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.position.sequence);
-        let log = Log::read(folder, &manifest, &listing, covered, documents)?;
+        let log = Log::read(folder, &manifest, &listing, covered, left, documents)?;
         if covered <= log.last {
             break (checkpoint, log);
         }
@@ -138,7 +138,7 @@ pub fn recover<F: Folder>(
         // Nothing is changed: its events keep their epoch, for when somebody has mended the file.
         LogEnd::Damaged(place) => (None, false, Some(place.clone())),
     };
-    if failure.is_none() && (is_cut || is_suspect || !ahead.is_empty()) {
+    if failure.is_none() && (is_cut || left == Left::Unsynced || !ahead.is_empty()) {
         match begin_epoch(&mut manifest, earliest, log.last + 1, start) {
             Err(error) => failure = Some(error.to_string()),
             Ok(()) => mend(folder, &mut manifest, &log, newest, &ahead)?,
@@ -176,6 +176,24 @@ pub fn recover<F: Folder>(
     Ok(Recovered { name: manifest.name, found, checkpoint })
 }
 
+/// How the newest segment was left.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Left {
+    /// All of it but the last group was synced.
+    Synced,
+    /// Nobody knows what of it was, but for what a checkpoint reflects.
+    Unsynced,
+}
+
+impl Left {
+    fn by(state: State) -> Left {
+        match state {
+            State::Clean | State::Open(Durability::Sync) => Left::Synced,
+            State::Failed | State::Open(Durability::Flush | Durability::None) => Left::Unsynced,
+        }
+    }
+}
+
 /// What a log's segments hold, as far as it is believed.
 struct Log {
     documents: Documents,
@@ -207,6 +225,7 @@ impl Log {
         manifest: &Manifest,
         listing: &Listing,
         covered: u64,
+        left: Left,
         documents: Documents,
     ) -> Result<Log, RecoveryError> {
         let firsts = &listing.segments;
@@ -238,6 +257,10 @@ impl Log {
             log.end = match log.read_segment(folder, manifest, first, covered, is_sealed)? {
                 Verdict::Whole => LogEnd::Whole(segment),
                 Verdict::Cut(loss) => LogEnd::Cut(segment, loss),
+                // What wasn't synced reaches the medium in any order. All that was, a checkpoint's part included, is before it.
+                Verdict::Damage(loss) if left == Left::Unsynced && !is_sealed && log.last >= covered => {
+                    LogEnd::Cut(segment, loss)
+                }
                 Verdict::Damage(loss) => {
                     let file = segment::name(first, Kind::Log);
                     let place = format!("its segment {file} is damaged at byte {}: {}", loss.offset, loss.reason);
