@@ -414,10 +414,10 @@ impl Home {
             }
             Done::Dropped(name, result) => {
                 let resident = self.streams.get_mut(&name).expect("an errand's stream is here");
-                if let Err(error) = result {
-                    tracing::warn!(stream = %name, %error, "segments that nobody wants stay until the next start");
-                }
-                resident.journal.dropped();
+                let is_done = result.map_err(|error| {
+                    tracing::warn!(stream = %name, %error, "segments that nobody wants can't be removed");
+                });
+                resident.journal.dropped(is_done);
                 name
             }
             Done::Removed(name, result) => return self.removed(&name, result),

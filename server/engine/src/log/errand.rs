@@ -118,15 +118,20 @@ pub enum InstallError {
     Damaged(#[from] CheckpointError),
 }
 
-/// Removes segments in their order, each for good before the next, so that what is left has no gap. Keys outlive them.
+/// Removes segments in their order, each for good before the next, so that what is left has no gap. Keys outlive them. Files
+/// that were removed before may be among them.
 ///
 /// # Errors
-/// What the system says; the rest stays until the next start.
+/// What the system says; the rest is left.
 pub fn drop_segments(folder: &impl Folder, firsts: &[u64]) -> io::Result<()> {
+    let remove = |first, kind| match folder.remove(&segment::name(first, kind)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    };
     for first in firsts {
-        folder.remove(&segment::name(*first, Kind::Log))?;
+        remove(*first, Kind::Log)?;
         folder.sync()?;
-        folder.remove(&segment::name(*first, Kind::Index))?;
+        remove(*first, Kind::Index)?;
     }
     Ok(())
 }
