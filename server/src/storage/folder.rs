@@ -4,6 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Read, Write};
 use std::ops::Deref;
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use fantail_engine::log::folder::Folder;
@@ -194,6 +195,10 @@ impl Folder for Directory<'_> {
 
     fn shorten(&self, name: &str, bytes: u64) -> io::Result<()> {
         OpenOptions::new().write(true).open(self.path.join(name))?.set_len(bytes)
+    }
+
+    fn rewrite(&self, name: &str, at: u64, bytes: &[u8]) -> io::Result<()> {
+        OpenOptions::new().write(true).open(self.path.join(name))?.write_all_at(bytes, at)
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {

@@ -62,6 +62,12 @@ pub trait Folder {
     /// What the system says.
     fn shorten(&self, name: &str, bytes: u64) -> io::Result<()>;
 
+    /// Writes bytes over those at this offset of a file.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn rewrite(&self, name: &str, at: u64, bytes: &[u8]) -> io::Result<()>;
+
     /// Gives a file another name.
     ///
     /// # Errors
