@@ -6,6 +6,7 @@
 pub mod audit;
 pub mod block;
 pub mod checkpoint;
+pub mod errand;
 pub mod filter;
 pub mod folder;
 pub mod group;

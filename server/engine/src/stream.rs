@@ -129,14 +129,19 @@ impl Stream {
         self.appended += 1;
         let position = self.position();
         let data = effect.data.as_deref().unwrap_or(b"[]");
+        // What changes nothing concerns nobody but those who follow the whole stream: the index says so when it is rebuilt.
+        let (collection_hash, document_hash) = match effect.data {
+            Some(_) => (topic::hash(collection), topic::hash(target.path())),
+            None => (0, 0),
+        };
         let start = self.open.bytes.len();
         event::encode(&mut self.open.bytes, position, data);
         self.open.first.get_or_insert(position.sequence);
         self.open.extents.push(crate::log::block::Extent {
             start: start as u64,
             length: (self.open.bytes.len() - start) as u32,
-            collection: topic::hash(collection),
-            document: topic::hash(target.path()),
+            collection: collection_hash,
+            document: document_hash,
         });
         if effect.data.is_some() {
             let undo = self.documents.set(collection, id, effect.body.clone(), position.sequence);

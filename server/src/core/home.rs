@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use fantail_engine::limits::STREAMS_MAX;
+use fantail_engine::log::errand::InstallError;
 use fantail_engine::log::keys;
 use fantail_engine::log::manifest::{self, Durability, State};
 use fantail_engine::stream::journal::{Step, Upkeep};
@@ -22,7 +23,7 @@ use super::letter::{Letter, LetterBox};
 use super::question::{Answer, From, Question, Refused, WriteQuestion};
 use super::resident::{Removal, Resident};
 use super::{clock, reader};
-use crate::storage::clerk::{Clerk, Done, Errand, InstallError};
+use crate::storage::clerk::{Clerk, Done, Errand};
 use crate::storage::disk::Disk;
 use crate::storage::folder;
 use crate::storage::recovery::Recovered;
@@ -413,10 +414,10 @@ impl Home {
             }
             Done::Dropped(name, result) => {
                 let resident = self.streams.get_mut(&name).expect("an errand's stream is here");
-                if let Err(error) = result {
-                    tracing::warn!(stream = %name, %error, "segments that nobody wants stay until the next start");
-                }
-                resident.journal.dropped();
+                let is_done = result.map_err(|error| {
+                    tracing::warn!(stream = %name, %error, "segments that nobody wants can't be removed");
+                });
+                resident.journal.dropped(is_done);
                 name
             }
             Done::Removed(name, result) => return self.removed(&name, result),
@@ -435,7 +436,7 @@ impl Home {
             }
             // A sync of the log failed: who waits for it may have been told by now, and nobody may be from here on.
             Err(InstallError::Log(error)) => self.fail(name, &error),
-            Err(InstallError::Snapshot(error)) => {
+            Err(error @ (InstallError::Io(_) | InstallError::Damaged(_))) => {
                 resident.complain(&error);
                 resident.journal.checkpoint_refused();
             }

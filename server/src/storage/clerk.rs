@@ -5,23 +5,22 @@
 //! the queues are bounded by the number of streams.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use crossbeam::channel::{Receiver, Sender, unbounded};
 use fantail_engine::document::Documents;
 use fantail_engine::limits::KEY_AGE_MS_MAX;
-use fantail_engine::log::checkpoint;
-use fantail_engine::log::index::{self, Entry};
+use fantail_engine::log::errand::{self, InstallError};
 use fantail_engine::log::manifest::Manifest;
 use fantail_engine::log::segment::{self, Kind};
 use fantail_engine::position::Position;
 
 use super::disk::Files;
-use super::folder;
-use super::snapshot::{Snapshot, SnapshotError};
+use super::folder::{self, Directory};
+use super::snapshot::Snapshot;
 use crate::memory;
 
 /// What a core wants done.
@@ -108,23 +107,6 @@ pub enum Done {
     Installed(Arc<str>, Result<Snapshot, InstallError>),
 }
 
-/// Why a checkpoint isn't in place.
-#[derive(Debug, thiserror::Error)]
-pub enum InstallError {
-    /// The log up to it couldn't be synced: that is the log's failure.
-    #[error("the log can't be synced: {0}")]
-    Log(io::Error),
-    /// The checkpoint itself is at fault.
-    #[error(transparent)]
-    Snapshot(#[from] SnapshotError),
-}
-
-impl From<io::Error> for InstallError {
-    fn from(error: io::Error) -> InstallError {
-        InstallError::Snapshot(error.into())
-    }
-}
-
 /// What a thread is sent: who asks for what, or that nobody will any more.
 enum Message {
     Errand(usize, Errand),
@@ -192,56 +174,30 @@ impl Errand {
     fn run(self) -> Done {
         match self {
             Errand::Open { stream, folder, manifest, first, base, sealed } => {
-                let opened = seal(sealed).and_then(|()| begin(&folder, manifest.as_ref(), first, base));
-                Done::Opened(stream, opened)
+                let before = sealed.as_ref().map(|files| files.first);
+                let begun = errand::open(&Directory::new(&folder), manifest.as_ref(), before, first);
+                Done::Opened(stream, begun.and_then(|()| open(&folder, first, base)))
             }
             Errand::Mark { stream, folder, manifest } => {
                 Done::Marked(stream, folder::write_manifest(&folder, &manifest))
             }
             Errand::Checkpoint { stream, folder, position, documents } => {
-                let written = write_checkpoint(&folder, position, &documents);
-                Done::Written(stream, written.inspect_err(|_| discard(&folder, position.sequence)))
+                Done::Written(stream, errand::write_checkpoint(&Directory::new(&folder), position, &documents))
             }
             Errand::Drop { stream, folder, firsts } => Done::Dropped(stream, drop_segments(&folder, &firsts)),
             Errand::Remove { stream, folder, number } => Done::Removed(stream, remove(&folder, number)),
             Errand::Install { stream, folder, sequence, newest } => {
-                let installed = install(&folder, sequence, newest);
-                Done::Installed(stream, installed.inspect_err(|_| discard(&folder, sequence)))
+                Done::Installed(stream, install(&folder, sequence, newest))
             }
         }
     }
 }
 
-/// Makes a full segment durable and adds the postings to its index.
-fn seal(files: Option<Files>) -> io::Result<()> {
-    let Some(Files { log, mut index, .. }) = files else { return Ok(()) };
-    log.sync_all()?;
-    seal_index(&mut index)
-}
-
-/// Adds the postings to an index whose segment is full.
+/// Opens the files of the segment that begins with the event `first`, and creates those of them that are missing.
 ///
 /// # Errors
 /// What the system says.
-pub fn seal_index(file: &mut File) -> io::Result<()> {
-    use std::os::unix::fs::FileExt;
-    let mut bytes = vec![0; file.metadata()?.len() as usize];
-    file.read_exact_at(&mut bytes, 0)?;
-    let entries: Vec<Entry> = bytes.as_chunks::<{ Entry::BYTES }>().0.iter().map(Entry::decode).collect();
-    file.write_all_at(&index::seal(&entries), bytes.len() as u64)?;
-    file.sync_all()
-}
-
-/// Creates or opens the files of a segment that begins with the event `first`.
-///
-/// # Errors
-/// What the system says.
-pub fn open(folder: &Path, manifest: Option<&Manifest>, first: u64, base: u64) -> io::Result<Files> {
-    if let Some(manifest) = manifest {
-        fs::create_dir_all(folder)?;
-        folder::write_manifest(folder, manifest)?;
-        folder::sync(folder.parent().expect("a stream's folder lies in the data folder"))?;
-    }
+pub fn open(folder: &Path, first: u64, base: u64) -> io::Result<Files> {
     let file = |kind| {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).open(folder.join(segment::name(first, kind)))
@@ -252,70 +208,15 @@ pub fn open(folder: &Path, manifest: Option<&Manifest>, first: u64, base: u64) -
     Ok(Files { first, base, log, index, keys, index_bytes, keys_bytes })
 }
 
-/// Begins a segment that isn't there yet.
-fn begin(folder: &Path, manifest: Option<&Manifest>, first: u64, base: u64) -> io::Result<Files> {
-    let files = open(folder, manifest, first, base)?;
-    match files.log.metadata()?.len() {
-        0 => Ok(files),
-        // As when a manifest was lost: what is there isn't ours to write over.
-        _ => Err(io::Error::new(io::ErrorKind::AlreadyExists, "there is a segment where a new one was to begin")),
-    }
-}
-
-/// Removes what there is of a checkpoint that failed: it may be what fills the disk.
-fn discard(folder: &Path, sequence: u64) {
-    match fs::remove_file(unfinished(folder, sequence)) {
-        Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => tracing::warn!(folder = %folder.display(), %error, "an unfinished checkpoint can't be removed"),
-    }
-}
-
-fn unfinished(folder: &Path, sequence: u64) -> PathBuf {
-    folder.join(format!("{}.unfinished", segment::name(sequence, Kind::Checkpoint)))
-}
-
-fn write_checkpoint(folder: &Path, position: Position, documents: &Documents) -> io::Result<()> {
-    let mut file = BufWriter::new(File::create(unfinished(folder, position.sequence))?);
-    let collections = documents.collections().map(|(path, collection)| {
-        (path, collection.changed(), collection.documents(None).map(|(id, body)| (id, &**body)))
-    });
-    checkpoint::encode(position, collections, &mut |bytes: &[u8]| file.write_all(bytes))?;
-    file.into_inner().map_err(|error| error.into_error())?.sync_all()
-}
-
-/// The newest checkpoint and the one before it stay: a damaged one is passed over at the next start.
 fn install(folder: &Path, sequence: u64, newest: u64) -> Result<Snapshot, InstallError> {
-    // Opened anew: a descriptor of the ring's would take the news of a failed sync from it.
-    let log = File::open(folder.join(segment::name(newest, Kind::Log)))?;
-    log.sync_all().map_err(InstallError::Log)?;
-    let path = folder.join(segment::name(sequence, Kind::Checkpoint));
-    fs::rename(unfinished(folder, sequence), &path)?;
-    folder::sync(folder)?;
-    let snapshot = Snapshot::open(&path)?;
-    let mut sequences = Vec::new();
-    for entry in fs::read_dir(folder)? {
-        let name = entry?.file_name();
-        if let Some((sequence, Kind::Checkpoint)) = name.to_str().and_then(segment::parse_name) {
-            sequences.push(sequence);
-        }
-    }
-    sequences.sort_unstable();
-    sequences.truncate(sequences.len().saturating_sub(2));
-    for old in sequences {
-        fs::remove_file(folder.join(segment::name(old, Kind::Checkpoint)))?;
-    }
-    Ok(snapshot)
+    let checkpoint = errand::install(&Directory::new(folder), sequence, newest)?;
+    let file = File::open(folder.join(segment::name(sequence, Kind::Checkpoint)))?;
+    Ok(Snapshot::new(file, checkpoint))
 }
 
-/// Removes segments in their order, each for good before the next, so that what is left has no gap; then keys that nobody
-/// remembers any more.
+/// Removes segments, then keys that nobody remembers any more.
 fn drop_segments(folder: &Path, firsts: &[u64]) -> io::Result<()> {
-    for first in firsts {
-        fs::remove_file(folder.join(segment::name(*first, Kind::Log)))?;
-        folder::sync(folder)?;
-        fs::remove_file(folder.join(segment::name(*first, Kind::Index)))?;
-    }
+    errand::drop_segments(&Directory::new(folder), firsts)?;
     let Some(last) = firsts.last() else { return Ok(()) };
     for entry in fs::read_dir(folder)? {
         let entry = entry?;

@@ -1,9 +1,10 @@
 //! The data folder and the folders of streams in it: locked, named, made durable.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Read, Write};
+use std::io::{self, BufWriter, Read, Write};
 use std::ops::Deref;
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use fantail_engine::log::audit::Ending;
@@ -250,6 +251,12 @@ impl Deref for Mapped {
 
 impl Folder for Directory<'_> {
     type Bytes = Mapped;
+    type Writer = BufWriter<File>;
+
+    fn make(&self) -> io::Result<()> {
+        fs::create_dir_all(self.path)?;
+        sync(self.path.parent().expect("a stream's folder lies in the data folder"))
+    }
 
     fn names(&self) -> io::Result<Vec<String>> {
         let names = fs::read_dir(self.path)?.map(|entry| Ok(entry?.file_name().into_string().ok()));
@@ -269,12 +276,24 @@ impl Folder for Directory<'_> {
         Ok(fs::metadata(self.path.join(name))?.len())
     }
 
+    fn create(&self, name: &str) -> io::Result<BufWriter<File>> {
+        File::create(self.path.join(name)).map(BufWriter::new)
+    }
+
+    fn append(&self, name: &str) -> io::Result<BufWriter<File>> {
+        OpenOptions::new().append(true).create(true).open(self.path.join(name)).map(BufWriter::new)
+    }
+
     fn replace(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
         replace(self.path, name, |file| file.write_all(bytes))
     }
 
     fn shorten(&self, name: &str, bytes: u64) -> io::Result<()> {
         OpenOptions::new().write(true).open(self.path.join(name))?.set_len(bytes)
+    }
+
+    fn rewrite(&self, name: &str, at: u64, bytes: &[u8]) -> io::Result<()> {
+        OpenOptions::new().write(true).open(self.path.join(name))?.write_all_at(bytes, at)
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {

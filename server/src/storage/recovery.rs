@@ -114,7 +114,7 @@ fn recover_stream(path: &Path, manifest: Manifest, durability: Durability) -> Re
         .map_err(|error| RecoveryError::Stream { path: path.to_path_buf(), error })?;
     let found = recovered.found;
     let newest = found.segments.last().filter(|_| found.is_open);
-    let files = newest.map(|newest| clerk::open(path, None, newest.first, newest.base));
+    let files = newest.map(|newest| clerk::open(path, newest.first, newest.base));
     let snapshot = recovered.checkpoint.map(|checkpoint| {
         let name = segment::name(checkpoint.position.sequence, Kind::Checkpoint);
         File::open(path.join(name)).map(|file| Arc::new(Snapshot::new(file, checkpoint)))

@@ -10,6 +10,15 @@ pub trait Folder {
     /// A file's bytes, as they were when it was read. Nobody shortens a file while its bytes are held.
     type Bytes: Deref<Target = [u8]>;
 
+    /// A file that is written from where it ends; what was written is in it after a flush.
+    type Writer: io::Write;
+
+    /// Makes the folder itself, if it isn't there, durably.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn make(&self) -> io::Result<()>;
+
     /// The names of all files.
     ///
     /// # Errors
@@ -28,6 +37,18 @@ pub trait Folder {
     /// What the system says; also if it isn't there.
     fn length(&self, name: &str) -> io::Result<u64>;
 
+    /// Begins an empty file, in place of one that has the name.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn create(&self, name: &str) -> io::Result<Self::Writer>;
+
+    /// Opens a file to write on where it ends; it is made if it isn't there.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn append(&self, name: &str) -> io::Result<Self::Writer>;
+
     /// Puts a whole file in the place of `name`, durably: written beside it as `<name>.unfinished`, synced, renamed, and the
     /// folder synced. After a crash the old file is there or the new one.
     ///
@@ -40,6 +61,12 @@ pub trait Folder {
     /// # Errors
     /// What the system says.
     fn shorten(&self, name: &str, bytes: u64) -> io::Result<()>;
+
+    /// Writes bytes over those at this offset of a file.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn rewrite(&self, name: &str, at: u64, bytes: &[u8]) -> io::Result<()>;
 
     /// Gives a file another name.
     ///

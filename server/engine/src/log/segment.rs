@@ -76,6 +76,8 @@ pub struct Recovered {
     pub kept_bytes: u64,
     /// The position of the last event kept, or none: the segment has no event.
     pub last: Option<Position>,
+    /// Where the last group kept begins: its first byte, and the sequence of its first event. None without one.
+    pub last_group: Option<(u64, u64)>,
     /// When the last group kept was committed, in milliseconds since 1970; 0 without one.
     pub last_unix_ms: u64,
     /// The index of the events kept: the segment's `.idx`, rebuilt.
@@ -170,8 +172,14 @@ pub fn recover(
     epochs: &Epochs,
     mut on_event: impl FnMut(&Frame<'_>) -> Option<(u64, u64)>,
 ) -> Recovered {
-    let mut kept =
-        Recovered { kept_bytes: 0, last: None, last_unix_ms: 0, entries: Vec::new(), verdict: Verdict::Whole };
+    let mut kept = Recovered {
+        kept_bytes: 0,
+        last: None,
+        last_group: None,
+        last_unix_ms: 0,
+        entries: Vec::new(),
+        verdict: Verdict::Whole,
+    };
     let mut next_sequence = first_sequence;
     loop {
         let at = kept.kept_bytes as usize;
@@ -198,6 +206,7 @@ pub fn recover(
             kept.verdict = Verdict::Damage(loss(reason));
             return kept;
         }
+        kept.last_group = Some((kept.kept_bytes, group.first));
         kept.kept_bytes += group.bytes.len() as u64;
         kept.last = Some(Position { epoch: group.epoch, sequence: group.last });
         kept.last_unix_ms = group.unix_ms;

@@ -66,7 +66,7 @@ pub enum Upkeep {
         /// First sequence of the newest segment.
         newest: u64,
     },
-    /// Remove the files of these segments, named by their first sequences, in this order.
+    /// Remove the files of these segments, named by their first sequences, in this order, as far as they are there.
     Drop(Vec<u64>),
 }
 
@@ -147,6 +147,8 @@ pub struct Journal {
     patient_until_ms: u64,
     /// Offset up to which the log may be shown.
     published: u64,
+    /// First sequences of the segments that are removed, or couldn't be.
+    dropping: Vec<u64>,
 }
 
 impl Journal {
@@ -169,6 +171,7 @@ impl Journal {
             is_urgent: false,
             patient_until_ms: 0,
             published,
+            dropping: Vec::new(),
         }
     }
 
@@ -316,7 +319,9 @@ impl Journal {
                 let firsts = self.drop_segments(now_ms);
                 if !firsts.is_empty() {
                     self.care = Care::Dropping;
-                    return Some(Upkeep::Drop(firsts));
+                    // Those that couldn't be removed come first again: a log mustn't have a gap.
+                    self.dropping.extend(firsts);
+                    return Some(Upkeep::Drop(self.dropping.clone()));
                 }
                 if !self.is_checkpoint_due(now_ms) {
                     return None;
@@ -426,10 +431,13 @@ impl Journal {
         }
     }
 
-    /// The segments' files are removed, or stay until the next start.
-    pub fn dropped(&mut self) {
+    /// The segments' files are removed, or some are left: the next that go take them along.
+    pub fn dropped(&mut self, is_done: Result<(), ()>) {
         if self.care == Care::Dropping {
             self.care = Care::None;
+        }
+        if is_done.is_ok() {
+            self.dropping.clear();
         }
     }
 

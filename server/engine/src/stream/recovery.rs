@@ -1,7 +1,7 @@
 //! What a start makes of a stream's folder: its newest whole checkpoint, and the log after it.
 //!
 //! Whole groups are kept. A torn tail is cut, under a new epoch; damage before whole groups stops the stream's writes and
-//! is named, and then nothing is changed. What is kept is synced before anything is served. Invariant: stopped at any
+//! is named, and then nothing is changed. (Where nothing was synced, a hole before whole groups is a torn tail too.) What is kept is synced before anything is served. Invariant: stopped at any
 //! step, it comes to the same end when it is begun again.
 
 use std::collections::BTreeSet;
@@ -113,12 +113,12 @@ pub fn recover<F: Folder>(
     start: &mut Start<'_>,
 ) -> Result<Recovered, RecoveryError> {
     let mut listing = list(folder)?;
-    let is_suspect = matches!(manifest.state, State::Failed | State::Open(Durability::Flush | Durability::None));
+    let left = Left::by(manifest.state);
     let mut ahead = Vec::new();
     let (checkpoint, log) = loop {
         let (checkpoint, documents) = newest_checkpoint(folder, &listing.checkpoints, start);
         let covered = checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.position.sequence);
-        let log = Log::read(folder, &manifest, &listing, covered, documents)?;
+        let log = Log::read(folder, &manifest, &listing, covered, left, documents)?;
         if covered <= log.last {
             break (checkpoint, log);
         }
@@ -138,17 +138,16 @@ pub fn recover<F: Folder>(
         // Nothing is changed: its events keep their epoch, for when somebody has mended the file.
         LogEnd::Damaged(place) => (None, false, Some(place.clone())),
     };
-    if failure.is_none() && (is_cut || is_suspect || !ahead.is_empty()) {
+    if failure.is_none() && (is_cut || left == Left::Unsynced || !ahead.is_empty()) {
         match begin_epoch(&mut manifest, earliest, log.last + 1, start) {
             Err(error) => failure = Some(error.to_string()),
             Ok(()) => mend(folder, &mut manifest, &log, newest, &ahead)?,
         }
+    } else if let Some(newest) = newest.filter(|_| failure.is_none()) {
+        keep(folder, newest.first, &log)?;
     }
     let (keys, unused) = read_keys(folder, &listing, log.last, start.now_ms)?;
     if failure.is_none() {
-        if let Some(newest) = newest {
-            keep(folder, newest.first, log.last)?;
-        }
         settle(folder, &mut manifest, start.durability)?;
         clear(folder, &listing, &unused)?;
     }
@@ -176,6 +175,24 @@ pub fn recover<F: Folder>(
     Ok(Recovered { name: manifest.name, found, checkpoint })
 }
 
+/// How the newest segment was left.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Left {
+    /// All of it but the last group was synced.
+    Synced,
+    /// Nobody knows what of it was, but for what a checkpoint reflects.
+    Unsynced,
+}
+
+impl Left {
+    fn by(state: State) -> Left {
+        match state {
+            State::Clean | State::Open(Durability::Sync) => Left::Synced,
+            State::Failed | State::Open(Durability::Flush | Durability::None) => Left::Unsynced,
+        }
+    }
+}
+
 /// What a log's segments hold, as far as it is believed.
 struct Log {
     documents: Documents,
@@ -185,6 +202,8 @@ struct Log {
     bytes: u64,
     /// Offset up to which the checkpoint reaches.
     checkpointed: u64,
+    /// Where in the segment that was read last its last group begins, and with which event.
+    last_group: Option<(u64, u64)>,
     end: LogEnd,
 }
 
@@ -207,11 +226,14 @@ impl Log {
         manifest: &Manifest,
         listing: &Listing,
         covered: u64,
+        left: Left,
         documents: Documents,
     ) -> Result<Log, RecoveryError> {
         let firsts = &listing.segments;
         let last = firsts.first().map_or(0, |first| first - 1);
-        let mut log = Log { documents, segments: Vec::new(), last, bytes: 0, checkpointed: 0, end: LogEnd::Empty };
+        let segments = Vec::new();
+        let mut log =
+            Log { documents, segments, last, bytes: 0, checkpointed: 0, last_group: None, end: LogEnd::Empty };
         for (index, &first) in firsts.iter().enumerate() {
             let expected = if index == 0 { first.min(covered + 1) } else { log.last + 1 };
             if first != expected {
@@ -238,6 +260,10 @@ impl Log {
             log.end = match log.read_segment(folder, manifest, first, covered, is_sealed)? {
                 Verdict::Whole => LogEnd::Whole(segment),
                 Verdict::Cut(loss) => LogEnd::Cut(segment, loss),
+                // What wasn't synced reaches the medium in any order. All that was, a checkpoint's part included, is before it.
+                Verdict::Damage(loss) if left == Left::Unsynced && !is_sealed && log.last >= covered => {
+                    LogEnd::Cut(segment, loss)
+                }
                 Verdict::Damage(loss) => {
                     let file = segment::name(first, Kind::Log);
                     let place = format!("its segment {file} is damaged at byte {}: {}", loss.offset, loss.reason);
@@ -275,6 +301,7 @@ impl Log {
         read.ended_ms = recovered.last_unix_ms;
         self.last = recovered.last.map_or(first - 1, |last| last.sequence);
         self.bytes += recovered.kept_bytes;
+        self.last_group = recovered.last_group;
         rebuild_index(folder, first, &recovered.entries, is_sealed)?;
         Ok(if is_sealed { recovered.verdict.sealed() } else { recovered.verdict })
     }
@@ -368,6 +395,10 @@ fn mend<F: Folder>(
         let name = segment::name(newest.first, Kind::Log);
         let bytes = folder.read(&name)?.ok_or(io::ErrorKind::NotFound)?;
         folder.replace(&name, &bytes[..(log.bytes - newest.base) as usize])?;
+        let name = segment::name(newest.first, Kind::Keys);
+        if let Some(keys) = kept_keys(folder, &name, log.last)? {
+            folder.replace(&name, &keys.bytes)?;
+        }
     }
     for sequence in ahead {
         let name = segment::name(*sequence, Kind::Checkpoint);
@@ -376,20 +407,48 @@ fn mend<F: Folder>(
     if ahead.is_empty() { Ok(()) } else { folder.sync() }
 }
 
-/// Syncs what is kept of the newest segment, after the keys of events that the log lost were cut.
-fn keep<F: Folder>(folder: &F, first: u64, last: u64) -> io::Result<()> {
-    folder.sync_file(&segment::name(first, Kind::Log))?;
+/// Makes durable what is kept of the newest segment. The keys of events that the log lost are cut.
+///
+/// The last group and its keys are written once more: their sync may have failed, and the process ended before it could
+/// note that. Then the system shows them, takes them for written, and a sync would have nothing to do.
+fn keep<F: Folder>(folder: &F, first: u64, log: &Log) -> io::Result<()> {
+    let (at, group_first) = log.last_group.unwrap_or((0, first));
     let name = segment::name(first, Kind::Keys);
-    let kept = folder.read(&name)?.map(|bytes| {
-        let mut records = keys::read(&bytes, last);
-        records.by_ref().for_each(drop);
-        (records.kept_bytes(), bytes.len() as u64)
-    });
-    let Some((kept, length)) = kept else { return Ok(()) };
-    if kept < length {
-        folder.shorten(&name, kept)?;
+    if let Some(keys) = kept_keys(folder, &name, log.last)? {
+        folder.shorten(&name, keys.bytes.len() as u64)?;
+        let from = keys.before(group_first);
+        folder.rewrite(&name, from as u64, &keys.bytes[from..])?;
+        folder.sync_file(&name)?;
     }
+    let name = segment::name(first, Kind::Log);
+    let group = folder.read(&name)?.ok_or(io::ErrorKind::NotFound)?[at as usize..].to_vec();
+    folder.rewrite(&name, at, &group)?;
     folder.sync_file(&name)
+}
+
+/// The lines of a file of keys that are believed.
+struct KeptKeys {
+    bytes: Vec<u8>,
+    /// The sequence of each line's event, and where the line begins.
+    lines: Vec<(u64, usize)>,
+}
+
+impl KeptKeys {
+    /// Where the lines of events before the one with this sequence end.
+    fn before(&self, sequence: u64) -> usize {
+        let later = self.lines.partition_point(|(event, _)| *event < sequence);
+        self.lines.get(later).map_or(self.bytes.len(), |(_, at)| *at)
+    }
+}
+
+fn kept_keys<F: Folder>(folder: &F, name: &str, last: u64) -> io::Result<Option<KeptKeys>> {
+    let Some(bytes) = folder.read(name)? else { return Ok(None) };
+    let (mut records, mut lines, mut at) = (keys::read(&bytes, last), Vec::new(), 0);
+    while let Some(record) = records.next() {
+        lines.push((record.sequence, at));
+        at = records.kept_bytes() as usize;
+    }
+    Ok(Some(KeptKeys { bytes: bytes[..at].to_vec(), lines }))
 }
 
 /// Notes how the stream will be written from now on.

@@ -1,0 +1,154 @@
+//! What is done to a stream's folder apart from the groups themselves, call by call: segments are begun and sealed,
+//! checkpoints written and put in place, segments dropped.
+//!
+//! The order of the calls is what makes a crash between any two of them harmless: a segment is durable before the next one
+//! is there, and its entry in the folder before its first group; a checkpoint is named only when it and the log up to it
+//! are durable; what is dropped is gone for good before what follows it is.
+
+use std::io::{self, Write};
+
+use crate::document::Documents;
+use crate::log::checkpoint::{self, Checkpoint, CheckpointError};
+use crate::log::folder::Folder;
+use crate::log::index::{self, Entry};
+use crate::log::manifest::{self, Manifest};
+use crate::log::segment::{self, Kind};
+use crate::position::Position;
+
+/// Begins a segment, with the event `first`: seals the one before it, which begins with `sealed`, and makes the folder of a
+/// stream that has none, if its `manifest` is given.
+///
+/// # Errors
+/// What the system says, or that the segment is there already. Unless it was the sealing, nothing was done to the log.
+pub fn open(folder: &impl Folder, manifest: Option<&Manifest>, sealed: Option<u64>, first: u64) -> io::Result<()> {
+    if let Some(sealed) = sealed {
+        seal(folder, sealed)?;
+    }
+    if let Some(manifest) = manifest {
+        folder.make()?;
+        folder.replace(manifest::FILE, &manifest.encode())?;
+    }
+    let log = segment::name(first, Kind::Log);
+    for name in [&log, &segment::name(first, Kind::Index), &segment::name(first, Kind::Keys)] {
+        folder.append(name)?;
+    }
+    folder.sync()?;
+    match folder.length(&log)? {
+        0 => Ok(()),
+        // As when a manifest was lost: what is there isn't ours to write over.
+        _ => Err(io::Error::new(io::ErrorKind::AlreadyExists, "there is a segment where a new one was to begin")),
+    }
+}
+
+/// Makes a full segment durable and adds the postings to its index.
+fn seal(folder: &impl Folder, first: u64) -> io::Result<()> {
+    sync(folder, first)?;
+    let name = segment::name(first, Kind::Index);
+    let postings = {
+        let bytes = folder.read(&name)?.ok_or(io::ErrorKind::NotFound)?;
+        let entries: Vec<Entry> = bytes.as_chunks::<{ Entry::BYTES }>().0.iter().map(Entry::decode).collect();
+        index::seal(&entries)
+    };
+    let mut file = folder.append(&name)?;
+    file.write_all(&postings)?;
+    file.flush()?;
+    folder.sync_file(&name)
+}
+
+/// Makes a segment durable, its idempotency keys first: without them, the repeat of a write would be done again.
+fn sync(folder: &impl Folder, first: u64) -> io::Result<()> {
+    folder.sync_file(&segment::name(first, Kind::Keys))?;
+    folder.sync_file(&segment::name(first, Kind::Log))
+}
+
+/// Writes a stream's whole value durably; it isn't in place yet.
+///
+/// # Errors
+/// What the system says; what was written is removed then, if that can be done.
+pub fn write_checkpoint(folder: &impl Folder, position: Position, documents: &Documents) -> io::Result<()> {
+    let name = unfinished(position.sequence);
+    let collections = documents.collections().map(|(path, collection)| {
+        (path, collection.changed(), collection.documents(None).map(|(id, body)| (id, &**body)))
+    });
+    let written = folder.create(&name).and_then(|mut file| {
+        checkpoint::encode(position, collections, &mut |bytes: &[u8]| file.write_all(bytes))?;
+        file.flush()?;
+        folder.sync_file(&name)
+    });
+    written.inspect_err(|_| discard(folder, &name))
+}
+
+/// Puts a written checkpoint in place. The newest segment, which begins with the event `newest`, is synced before; all
+/// others are. The checkpoint and the one before it stay: a damaged one is passed over at the next start.
+///
+/// # Errors
+/// The log couldn't be synced, which is its failure; or the checkpoint is at fault, or couldn't be put in place.
+pub fn install(folder: &impl Folder, sequence: u64, newest: u64) -> Result<Checkpoint, InstallError> {
+    // By their names, and so opened anew: the descriptor that groups are written by is to learn of a failed sync itself.
+    sync(folder, newest).map_err(InstallError::Log)?;
+    let (written, name) = (unfinished(sequence), segment::name(sequence, Kind::Checkpoint));
+    let place = || {
+        folder.rename(&written, &name)?;
+        folder.sync()?;
+        let bytes = folder.read(&name)?.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
+        let checkpoint = Checkpoint::read(&bytes)?;
+        let names = folder.names()?;
+        let mut sequences: Vec<u64> = names.iter().filter_map(|name| checkpoint_sequence(name)).collect();
+        sequences.sort_unstable();
+        sequences.truncate(sequences.len().saturating_sub(2));
+        for old in sequences {
+            folder.remove(&segment::name(old, Kind::Checkpoint))?;
+        }
+        Ok(checkpoint)
+    };
+    place().inspect_err(|_| discard(folder, &written))
+}
+
+/// Why a checkpoint isn't in place.
+#[derive(Debug, thiserror::Error)]
+pub enum InstallError {
+    /// The log up to it couldn't be synced: that is the log's failure.
+    #[error("the log can't be synced: {0}")]
+    Log(io::Error),
+    /// A file can't be read, renamed or removed.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// It isn't whole.
+    #[error(transparent)]
+    Damaged(#[from] CheckpointError),
+}
+
+/// Removes segments in their order, each for good before the next, so that what is left has no gap. Keys outlive them. Files
+/// that were removed before may be among them.
+///
+/// # Errors
+/// What the system says; the rest is left.
+pub fn drop_segments(folder: &impl Folder, firsts: &[u64]) -> io::Result<()> {
+    let remove = |first, kind| match folder.remove(&segment::name(first, kind)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    };
+    for first in firsts {
+        remove(*first, Kind::Log)?;
+        folder.sync()?;
+        remove(*first, Kind::Index)?;
+    }
+    Ok(())
+}
+
+fn checkpoint_sequence(name: &str) -> Option<u64> {
+    match segment::parse_name(name)? {
+        (sequence, Kind::Checkpoint) => Some(sequence),
+        (_, Kind::Log | Kind::Index | Kind::Keys) => None,
+    }
+}
+
+/// What a checkpoint is called until it is in place; recovery removes it.
+fn unfinished(sequence: u64) -> String {
+    format!("{}.unfinished", segment::name(sequence, Kind::Checkpoint))
+}
+
+/// Removes what there is of a checkpoint that failed: it may be what fills the disk. If it can't be, the next start does.
+fn discard(folder: &impl Folder, name: &str) {
+    drop(folder.remove(name));
+}
