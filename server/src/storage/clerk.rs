@@ -173,9 +173,7 @@ impl Errand {
                 let opened = seal(sealed).and_then(|()| begin(&folder, manifest.as_ref(), first, base));
                 Done::Opened(stream, opened)
             }
-            Errand::Mark { stream, folder, manifest } => {
-                Done::Marked(stream, folder::write_manifest(&folder, &manifest))
-            }
+            Errand::Mark { stream, folder, manifest } => Done::Marked(stream, mark(&folder, &manifest)),
             Errand::Checkpoint { stream, folder, position, collections } => {
                 let written = write_checkpoint(&folder, position, &collections);
                 Done::Written(stream, written.inspect_err(|_| discard(&folder, position.sequence)))
@@ -230,11 +228,41 @@ pub fn open(folder: &Path, manifest: Option<&Manifest>, first: u64, base: u64) -
 
 /// Begins a segment that isn't there yet.
 fn begin(folder: &Path, manifest: Option<&Manifest>, first: u64, base: u64) -> io::Result<Files> {
+    let is_taken = || io::Error::new(io::ErrorKind::AlreadyExists, "there is a segment where a new one was to begin");
+    // As when a manifest was lost: what is there isn't ours to write over, nor to begin another log beside.
+    if manifest.is_some() && has_log(folder)? {
+        return Err(is_taken());
+    }
     let files = open(folder, manifest, first, base)?;
     match files.log.metadata()?.len() {
         0 => Ok(files),
-        // As when a manifest was lost: what is there isn't ours to write over.
-        _ => Err(io::Error::new(io::ErrorKind::AlreadyExists, "there is a segment where a new one was to begin")),
+        _ => Err(is_taken()),
+    }
+}
+
+/// Whether a folder, which may be missing, holds a segment with anything in it.
+fn has_log(folder: &Path) -> io::Result<bool> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    for entry in entries {
+        let entry = entry?;
+        let kind = entry.file_name().to_str().and_then(segment::parse_name).map(|(_, kind)| kind);
+        if kind == Some(Kind::Log) && entry.metadata()?.len() > 0 {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Notes in a stream's manifest that its log failed. Where there is none, the next start believes nothing anyway; and if it
+/// was lost, another one would be a lie.
+fn mark(folder: &Path, manifest: &Manifest) -> io::Result<()> {
+    match folder::read_manifest(folder)? {
+        Some(_) => folder::write_manifest(folder, manifest),
+        None => Ok(()),
     }
 }
 
