@@ -20,6 +20,7 @@ mod streams;
 mod topics;
 
 mod bad;
+mod crash;
 mod fanout;
 mod faults;
 mod limits;
