@@ -21,6 +21,7 @@ mod topics;
 
 mod bad;
 mod crash;
+mod damage;
 mod fanout;
 mod faults;
 mod limits;
