@@ -179,7 +179,7 @@ impl Errand {
                 Done::Opened(stream, begun.and_then(|()| open(&folder, first, base)))
             }
             Errand::Mark { stream, folder, manifest } => {
-                Done::Marked(stream, folder::write_manifest(&folder, &manifest))
+                Done::Marked(stream, errand::mark(&Directory::new(&folder), &manifest))
             }
             Errand::Checkpoint { stream, folder, position, documents } => {
                 Done::Written(stream, errand::write_checkpoint(&Directory::new(&folder), position, &documents))

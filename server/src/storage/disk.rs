@@ -138,7 +138,10 @@ impl Disk {
             };
             let result = match usize::try_from(entry.result()) {
                 Err(_) => Err(io::Error::from_raw_os_error(-entry.result())),
-                Ok(count) if count < expected => Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) if count < expected => {
+                    let taken = format!("{count} of {expected} bytes were taken; there may be no space left");
+                    Err(io::Error::new(io::ErrorKind::WriteZero, taken))
+                }
                 Ok(_) => Ok(()),
             };
             if let Err(error) = result {

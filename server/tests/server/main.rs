@@ -24,6 +24,8 @@ mod backups;
 mod logs;
 
 mod bad;
+mod crash;
+mod damage;
 mod fanout;
 mod faults;
 mod limits;

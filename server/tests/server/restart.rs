@@ -1,10 +1,8 @@
-//! The same data after a stop, a crash, and with the other kinds of durability.
+//! The same data after a stop, a crash, and with the other kinds of durability. Crashes under load are in `crash.rs`.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use serde_json::json;
 
-use serde_json::{Value, json};
-
-use crate::kit::{Client, JSON, Random, Server, fold, split};
+use crate::kit::{Client, JSON, Server, fold, split};
 
 #[test]
 fn documents_and_positions_are_the_same_after_a_stop() {
@@ -86,127 +84,6 @@ fn a_follower_resumes_across_restarts_without_a_gap() {
         assert_eq!(value, server.json("/messages?as=map"));
         cursor = last;
     }
-}
-
-/// What one writer was told, and what it asked for last without an answer.
-struct Ledger {
-    answered: Option<Value>,
-    asked: Option<Value>,
-}
-
-/// Kills the server while writers write, some rounds, and looks whether anything that was answered is gone.
-///
-/// This proves recovery, not the medium's durability: the kernel survives the process, so bytes that were written but not
-/// synced are still there after a `kill -9`.
-#[test]
-fn a_crash_loses_nothing_that_was_answered() {
-    const WRITERS: usize = 6;
-    let mut random = Random::seeded();
-    let mut server = Server::with(&["--segment-bytes", "16384", "--checkpoint-bytes", "8192"]);
-    let mut ledgers: Vec<Ledger> = (0..WRITERS).map(|_| Ledger { answered: None, asked: None }).collect();
-    let mut count = 0_u64;
-    let mut last_known = 0;
-    for round in 0..8 {
-        let is_over = AtomicBool::new(false);
-        let delay = std::time::Duration::from_millis(20 + random.below(150));
-        let address = server.address();
-        let newest = std::thread::scope(|scope| {
-            let threads: Vec<_> = ledgers
-                .iter_mut()
-                .enumerate()
-                .map(|(index, ledger)| {
-                    let is_over = &is_over;
-                    let start = count + (index as u64) * 100_000;
-                    scope.spawn(move || write_until_gone(address, index, start, ledger, is_over))
-                })
-                .collect();
-            // The kill is to come at a random moment of the writing.
-            std::thread::sleep(delay);
-            server.kill();
-            is_over.store(true, Ordering::Release);
-            threads.into_iter().map(|thread| thread.join().expect("a writer")).max().expect("writers")
-        });
-        count += 1_000_000;
-        server.start_again();
-        let list = server.get("/messages?as=map").expect(200);
-        let (map, sequence) = (list.json(), split(list.position()).1);
-        assert!(sequence >= newest.max(last_known), "round {round}: {sequence} after {newest} was answered");
-        last_known = sequence;
-        for (index, ledger) in ledgers.iter_mut().enumerate() {
-            let found = map["messages"].get(index.to_string()).map(|document| document["n"].clone());
-            let is_fine = found == ledger.answered || ledger.asked.is_some() && found == ledger.asked;
-            assert!(
-                is_fine,
-                "round {round}: {found:?} is there, {:?} was answered, {:?} asked",
-                ledger.answered, ledger.asked
-            );
-            *ledger = Ledger { answered: found, asked: None };
-        }
-        // The log tells the same as the documents, without a gap.
-        let mut follower = server.follow("/messages?from=earliest");
-        follower.opening();
-        let mut value = json!({});
-        if sequence > 0 {
-            assert_eq!(follower.fold_until(&mut value, list.position()), sequence);
-            assert_eq!(value, map);
-        }
-        let mut follower = server.follow("/messages?from=snapshot");
-        let (mut value, position) = follower.snapshot();
-        if position != list.position() {
-            follower.fold_until(&mut value, list.position());
-        }
-        assert_eq!(value, map);
-    }
-    assert!(last_known > 20, "the writers hardly wrote");
-}
-
-/// Writes ever greater numbers into one document; returns the greatest sequence that was answered.
-fn write_until_gone(
-    address: std::net::SocketAddr,
-    index: usize,
-    start: u64,
-    ledger: &mut Ledger,
-    is_over: &AtomicBool,
-) -> u64 {
-    use std::io::{Read, Write};
-    let mut newest = 0;
-    let Ok(mut socket) = std::net::TcpStream::connect(address) else { return 0 };
-    for n in start.. {
-        if is_over.load(Ordering::Acquire) {
-            break;
-        }
-        let body = json!({"n": n, "t": "z".repeat((n % 100) as usize)}).to_string();
-        let request = format!(
-            "PUT /messages/{index} HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-            body.len()
-        );
-        ledger.asked = Some(n.into());
-        if socket.write_all(request.as_bytes()).is_err() {
-            break;
-        }
-        let mut input = Vec::new();
-        let mut chunk = [0; 4096];
-        let answer = loop {
-            match socket.read(&mut chunk) {
-                Ok(0) | Err(_) => break None,
-                Ok(count) => input.extend(&chunk[..count]),
-            }
-            let text = String::from_utf8_lossy(&input).into_owned();
-            if let Some((head, rest)) = text.split_once("\r\n\r\n") {
-                let length = head.split("Content-Length: ").nth(1).and_then(|rest| rest.split("\r\n").next());
-                if length.and_then(|length| length.parse().ok()).is_some_and(|length: usize| rest.len() >= length) {
-                    break Some(head.to_owned());
-                }
-            }
-        };
-        let Some(head) = answer else { break };
-        assert!(head.starts_with("HTTP/1.1 20"), "{head}");
-        let position =
-            head.split("Last-Event-ID: ").nth(1).and_then(|rest| rest.split("\r\n").next()).expect("a position");
-        newest = newest.max(split(position).1);
-        *ledger = Ledger { answered: Some(n.into()), asked: None };
-    }
-    newest
 }
 
 #[test]
@@ -309,64 +186,5 @@ fn the_number_of_cores_may_change() {
         for n in 0..8 {
             assert_eq!(server.json(&format!("/stream{n}/1"))["n"], n);
         }
-    }
-}
-
-/// Clients that repeat what wasn't answered under the same key write once, whatever the moment of the crash.
-#[test]
-fn a_repeat_after_a_crash_writes_once() {
-    const WRITERS: usize = 4;
-    let mut random = Random::seeded();
-    let mut server = Server::with(&["--segment-bytes", "8192"]);
-    // Per writer: how many keys were answered; the next one may have been sent already.
-    let mut answered = [0_usize; WRITERS];
-    for round in 0..6 {
-        let address = server.address();
-        let delay = std::time::Duration::from_millis(20 + random.below(80));
-        std::thread::scope(|scope| {
-            for (writer, count) in answered.iter_mut().enumerate() {
-                scope.spawn(move || {
-                    use std::io::{Read, Write};
-                    let Ok(mut socket) = std::net::TcpStream::connect(address) else { return };
-                    loop {
-                        let key = format!("{writer}-{count}");
-                        let body = json!({"key": key}).to_string();
-                        let fields = [JSON, ("Idempotency-Key", key.as_str()), ("Connection", "keep-alive")];
-                        if socket
-                            .write_all(&crate::kit::request("POST", "/messages", &fields, body.as_bytes()))
-                            .is_err()
-                        {
-                            return;
-                        }
-                        let (mut input, mut chunk) = (Vec::new(), [0; 4096]);
-                        while !input.ends_with(b"}") {
-                            match socket.read(&mut chunk) {
-                                Ok(0) | Err(_) => return,
-                                Ok(bytes) => input.extend(&chunk[..bytes]),
-                            }
-                        }
-                        assert!(input.starts_with(b"HTTP/1.1 201"), "{}", String::from_utf8_lossy(&input));
-                        *count += 1;
-                    }
-                });
-            }
-            // The kill is to come at a random moment of the writing.
-            std::thread::sleep(delay);
-            server.kill();
-        });
-        server.start_again();
-        // Everybody repeats the last ones, answered and not.
-        for (writer, count) in answered.iter_mut().enumerate() {
-            for n in count.saturating_sub(2)..=*count {
-                let key = format!("{writer}-{n}");
-                let body = json!({"key": key}).to_string();
-                server.ask("POST", "/messages", &[JSON, ("Idempotency-Key", &key)], &body).expect(201);
-            }
-            *count += 1;
-        }
-        let map = server.get("/messages?as=map").expect(200);
-        let documents = map.json()["messages"].as_object().expect("documents").len();
-        assert_eq!(documents, answered.iter().sum::<usize>(), "round {round}");
-        assert_eq!(split(map.position()).1, documents as u64);
     }
 }

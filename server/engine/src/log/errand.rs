@@ -24,7 +24,12 @@ pub fn open(folder: &impl Folder, manifest: Option<&Manifest>, sealed: Option<u6
     if let Some(sealed) = sealed {
         seal(folder, sealed)?;
     }
+    let is_taken = || io::Error::new(io::ErrorKind::AlreadyExists, "there is a segment where a new one was to begin");
     if let Some(manifest) = manifest {
+        // As when a manifest was lost: what is there isn't ours to write over, nor to begin another log beside.
+        if has_log(folder)? {
+            return Err(is_taken());
+        }
         folder.make()?;
         folder.replace(manifest::FILE, &manifest.encode())?;
     }
@@ -35,8 +40,34 @@ pub fn open(folder: &impl Folder, manifest: Option<&Manifest>, sealed: Option<u6
     folder.sync()?;
     match folder.length(&log)? {
         0 => Ok(()),
-        // As when a manifest was lost: what is there isn't ours to write over.
-        _ => Err(io::Error::new(io::ErrorKind::AlreadyExists, "there is a segment where a new one was to begin")),
+        _ => Err(is_taken()),
+    }
+}
+
+/// Whether a folder, which may be missing, holds a segment with anything in it.
+fn has_log(folder: &impl Folder) -> io::Result<bool> {
+    let names = match folder.names() {
+        Ok(names) => names,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    for name in names {
+        if matches!(segment::parse_name(&name), Some((_, Kind::Log))) && folder.length(&name)? > 0 {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Notes in a stream's manifest that its log failed. Where there is none, the next start believes nothing anyway; and if it
+/// was lost, another one would be a lie.
+///
+/// # Errors
+/// What the system says.
+pub fn mark(folder: &impl Folder, manifest: &Manifest) -> io::Result<()> {
+    match folder.read(manifest::FILE)? {
+        Some(_) => folder.replace(manifest::FILE, &manifest.encode()),
+        None => Ok(()),
     }
 }
 

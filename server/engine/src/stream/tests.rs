@@ -5,8 +5,10 @@ use serde_json::json;
 
 use super::*;
 use crate::document::{Documents, Scope};
-use crate::log::group;
+use crate::limits::KEY_AGE_MS_MAX;
 use crate::log::manifest::Unservable;
+use crate::log::segment::{self, Verdict};
+use crate::log::{group, keys};
 use crate::patch::Patch;
 use crate::protocol::condition::Guard;
 use crate::topic::{Place, Topic};
@@ -192,6 +194,40 @@ fn an_idempotency_key_answers_a_repeat_and_refuses_another_request() {
     stream.discard();
     stream.fail("the disk is gone".into());
     assert!(stream.keys.find(2).is_none() && stream.keys.find(1).is_some());
+}
+
+/// Clocks jump; sequences don't.
+#[test]
+fn times_that_go_back_change_no_order_and_forget_no_key() {
+    let times = [50_000_000, 1_000, KEY_AGE_MS_MAX, 0, 70_000_000];
+    let mut stream = empty("a");
+    let (mut log, mut lines) = (Vec::new(), Vec::new());
+    let keyed = |number: u64| Operation {
+        key: Some(IdempotencyKey { hash: number.into(), fingerprint: 1 }),
+        ..operation(&format!("/a/{number}"), Change::Put(json!({"n": number})))
+    };
+    for (number, now_ms) in (1..).zip(times) {
+        assert_eq!(stream.commit(&keyed(number), now_ms, 1 << 20).expect("a write").position.sequence, number);
+        let sealed = stream.seal(now_ms).expect("a group");
+        log.extend_from_slice(sealed.appended.bytes());
+        lines.extend_from_slice(&sealed.keys);
+        stream.persisted();
+    }
+    let epochs = stream.epochs().expect("it exists").clone();
+    let mut documents = Documents::default();
+    let recovered = segment::recover(&log, 1, &epochs, |frame| {
+        documents.fold(frame.data, frame.position.sequence).ok()?;
+        Some((0, 0))
+    });
+    assert_eq!((recovered.verdict, recovered.entries.len(), recovered.last_unix_ms), (Verdict::Whole, 5, 70_000_000));
+    assert_eq!(map(&documents), map(stream.documents()));
+    let remembered: Vec<_> = keys::read(&lines, 5).map(|record| (record.sequence, record.unix_ms)).collect();
+    assert_eq!(remembered, (1..).zip(times).collect::<Vec<_>>());
+    // What was written in what is the future now counts as young.
+    for (number, now_ms) in [(1, 0), (2, KEY_AGE_MS_MAX), (3, 0), (3, 2 * KEY_AGE_MS_MAX), (4, 0), (5, 1_000)] {
+        let repeat = stream.commit(&keyed(number), now_ms, 1 << 20).expect("a repeat");
+        assert_eq!((repeat.status, repeat.position.sequence), (201, 5), "{number} at {now_ms}");
+    }
 }
 
 #[test]

@@ -349,7 +349,11 @@ impl World {
                 Some(Ok(recovered)) => self.go_on(worst, Some(recovered)),
                 Some(Err(RecoveryError::Io(error))) => Err(error),
                 Some(Err(RecoveryError::Gap { expected })) => {
-                    if std::env::var("TRACE").is_ok() { for name in self.disk.names().unwrap() { eprintln!("  {name} {}", self.disk.length(&name).unwrap()); } }
+                    if std::env::var("TRACE").is_ok() {
+                        for name in self.disk.names().unwrap() {
+                            eprintln!("  {name} {}", self.disk.length(&name).unwrap());
+                        }
+                    }
                     panic!("after a crash ({worst:?}), no segment begins with event {expected}")
                 }
             };

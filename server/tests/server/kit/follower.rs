@@ -1,12 +1,12 @@
 //! A follower: the raw bytes of a stream, block by block.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Instant;
 
 use serde_json::Value;
 
-use super::{Answer, Client, PATIENCE, Server, fold};
+use super::{Answer, Client, PATIENCE, Server, fold, request};
 
 /// One block of a stream, and the comments and `retry:` that came with it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -38,27 +38,38 @@ impl Follower {
     /// The same by another method.
     #[track_caller]
     pub(crate) fn by(address: SocketAddr, method: &str, target: &str, fields: &[(&str, &str)]) -> Follower {
-        let mut bytes = format!("{method} {target} HTTP/1.1\r\nHost: test\r\n");
-        for (name, value) in fields {
-            bytes += &format!("{name}: {value}\r\n");
-        }
-        let mut client = Client::connect(address);
-        client.send(bytes + "\r\n");
-        Follower::on(client.socket)
+        Follower::try_by(address, method, target, fields).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// The same of a server that may be killed meanwhile. An answer that is no stream fails the test all the same.
+    #[track_caller]
+    pub(crate) fn try_by(
+        address: SocketAddr,
+        method: &str,
+        target: &str,
+        fields: &[(&str, &str)],
+    ) -> io::Result<Follower> {
+        let mut client = Client::try_connect(address)?;
+        client.try_send(request(method, target, fields, b""))?;
+        Follower::try_on(client.socket)
     }
 
     /// A follower on a connection whose request was sent.
     #[track_caller]
     pub(crate) fn on(socket: TcpStream) -> Follower {
+        Follower::try_on(socket).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    #[track_caller]
+    fn try_on(socket: TcpStream) -> io::Result<Follower> {
         socket.set_read_timeout(Some(PATIENCE)).expect("a socket");
         let head = Answer { status: 0, head: String::new(), fields: Vec::new(), body: Vec::new() };
         let mut follower = Follower { head, socket, input: Vec::new(), has_ended: false };
         let end = loop {
             match follower.input.windows(4).position(|window| window == b"\r\n\r\n") {
                 Some(end) => break end,
-                None => {
-                    assert!(follower.read(), "it ended in the head: {:?}", String::from_utf8_lossy(&follower.input))
-                }
+                None if follower.try_read()? => {}
+                None => return Err(follower.ended("in the head")),
             }
         };
         let head: Vec<u8> = follower.input.drain(..end + 4).collect();
@@ -68,24 +79,37 @@ impl Follower {
         follower.head.status = head[9..12].parse().expect("a status");
         follower.head.head = head;
         if follower.head.status != 200 {
-            while follower.read() {}
+            while follower.try_read()? {}
         }
         assert_eq!(follower.head.status, 200, "{}\n{}", follower.head.head, String::from_utf8_lossy(&follower.input));
         assert_eq!(follower.head.needs("Content-Type"), "text/event-stream");
-        follower
+        Ok(follower)
+    }
+
+    fn ended(&self, when: &str) -> io::Error {
+        let rest = String::from_utf8_lossy(&self.input);
+        io::Error::new(ErrorKind::UnexpectedEof, format!("the stream ended {when}: {rest:?}"))
     }
 
     /// The next block that isn't there yet after `PATIENCE` fails the test.
     #[track_caller]
     pub(crate) fn next(&mut self) -> Block {
+        self.try_next().unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// The same of a server that may be killed meanwhile.
+    #[track_caller]
+    pub(crate) fn try_next(&mut self) -> io::Result<Block> {
         let deadline = Instant::now() + PATIENCE;
         loop {
             if let Some(end) = memchr::memmem::find(&self.input, b"\n\n") {
                 let raw: Vec<u8> = self.input.drain(..end + 2).collect();
-                return Block::read(String::from_utf8(raw).expect("a stream is UTF-8"));
+                return Ok(Block::read(String::from_utf8(raw).expect("a stream is UTF-8")));
             }
             assert!(Instant::now() < deadline, "no block came");
-            assert!(self.read(), "the stream ended with {:?}", String::from_utf8_lossy(&self.input));
+            if !self.try_read()? {
+                return Err(self.ended("with"));
+            }
         }
     }
 
@@ -219,17 +243,21 @@ impl Follower {
 
     #[track_caller]
     fn read(&mut self) -> bool {
+        self.try_read().unwrap_or_else(|error| panic!("{error} after {:?}", String::from_utf8_lossy(&self.input)))
+    }
+
+    fn try_read(&mut self) -> io::Result<bool> {
         if self.has_ended {
-            return false;
+            return Ok(false);
         }
         let mut chunk = [0; 64 * 1024];
         match self.socket.read(&mut chunk) {
             Ok(0) => self.has_ended = true,
             Ok(count) => self.input.extend_from_slice(&chunk[..count]),
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => panic!("{error} after {:?}", String::from_utf8_lossy(&self.input)),
+            Err(error) => return Err(error),
         }
-        !self.has_ended
+        Ok(!self.has_ended)
     }
 }
 

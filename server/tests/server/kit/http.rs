@@ -1,6 +1,6 @@
 //! An HTTP/1.1 client that sends what it is given and shows what it got, byte for byte.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
@@ -25,8 +25,11 @@ pub(crate) struct Answer {
 
 impl Client {
     pub(crate) fn connect(address: SocketAddr) -> Client {
-        let socket = TcpStream::connect(address).expect("the server accepts");
-        Client::on(socket)
+        Client::try_connect(address).expect("the server accepts")
+    }
+
+    pub(crate) fn try_connect(address: SocketAddr) -> io::Result<Client> {
+        TcpStream::connect(address).map(Client::on)
     }
 
     pub(crate) fn on(socket: TcpStream) -> Client {
@@ -37,6 +40,10 @@ impl Client {
 
     pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.socket.write_all(bytes.as_ref()).expect("the server reads");
+    }
+
+    pub(crate) fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
+        self.socket.write_all(bytes.as_ref())
     }
 
     /// Sends as far as the server takes it: one that has answered already may not.
@@ -54,19 +61,29 @@ impl Client {
     /// Reads the next answer to a request by this method.
     #[track_caller]
     pub(crate) fn answer(&mut self, method: &str) -> Answer {
+        self.try_answer(method).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// The same of a server that may be killed meanwhile. Bytes that no server of ours sends fail the test all the same.
+    pub(crate) fn try_answer(&mut self, method: &str) -> io::Result<Answer> {
         loop {
             let end = self.input.windows(4).position(|window| window == b"\r\n\r\n");
             if let Some(end) = end {
                 let head: Vec<u8> = self.input.drain(..end + 4).collect();
                 return self.finish(method, String::from_utf8(head[..end].to_vec()).expect("a head is text"));
             }
-            let read = self.read();
-            assert!(read > 0, "the connection ended before an answer: {:?}", String::from_utf8_lossy(&self.input));
+            if self.read()? == 0 {
+                return Err(self.ended("before an answer"));
+            }
         }
     }
 
-    #[track_caller]
-    fn finish(&mut self, method: &str, head: String) -> Answer {
+    fn ended(&self, when: &str) -> io::Error {
+        let rest = String::from_utf8_lossy(&self.input);
+        io::Error::new(ErrorKind::UnexpectedEof, format!("the connection ended {when}: {rest:?}"))
+    }
+
+    fn finish(&mut self, method: &str, head: String) -> io::Result<Answer> {
         let mut lines = head.split("\r\n");
         let status = lines.next().expect("a status line");
         assert!(status.starts_with("HTTP/1.1 "), "{status}");
@@ -75,45 +92,51 @@ impl Client {
         let fields: Vec<_> = fields.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
         let mut answer = Answer { status, head: head.clone(), fields, body: Vec::new() };
         if method == "HEAD" || matches!(status, 100..200 | 204 | 304) {
-            return answer;
+            return Ok(answer);
         }
         match answer.field("Content-Length") {
             Some(length) => {
                 let length: usize = length.parse().expect("a length");
                 while self.input.len() < length {
-                    assert!(self.read() > 0, "the body ended early");
+                    if self.read()? == 0 {
+                        return Err(self.ended("in a body"));
+                    }
                 }
                 answer.body = self.input.drain(..length).collect();
             }
             None => {
                 // A stream that was to be refused would go on for ever.
                 let deadline = std::time::Instant::now() + PATIENCE;
-                while self.read() > 0 {
+                while self.read()? > 0 {
                     assert!(std::time::Instant::now() < deadline, "a body without end:\n{head}");
                 }
                 answer.body = std::mem::take(&mut self.input);
             }
         }
-        answer
+        Ok(answer)
     }
 
-    fn read(&mut self) -> usize {
+    fn read(&mut self) -> io::Result<usize> {
         let mut chunk = [0; 16 * 1024];
         loop {
             match self.socket.read(&mut chunk) {
                 Ok(count) => {
                     self.input.extend_from_slice(&chunk[..count]);
-                    return count;
+                    return Ok(count);
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => panic!("{error} after {:?}", String::from_utf8_lossy(&self.input)),
+                Err(error) => {
+                    let rest = String::from_utf8_lossy(&self.input);
+                    return Err(io::Error::new(error.kind(), format!("{error} after {rest:?}")));
+                }
             }
         }
     }
 
     /// That the server closes, cleanly, and says nothing more.
     pub(crate) fn expect_closed(&mut self) {
-        assert_eq!(self.read(), 0, "more came: {:?}", String::from_utf8_lossy(&self.input));
+        let read = self.read().unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(read, 0, "more came: {:?}", String::from_utf8_lossy(&self.input));
         assert!(self.input.is_empty(), "more came: {:?}", String::from_utf8_lossy(&self.input));
     }
 }

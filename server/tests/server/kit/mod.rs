@@ -2,13 +2,15 @@
 
 mod follower;
 mod http;
+mod medium;
 mod process;
 mod server;
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-pub(crate) use follower::Follower;
+pub(crate) use follower::{Block, Follower};
 pub(crate) use http::{Answer, Client, connect_narrow, request, reset};
+pub(crate) use medium::Medium;
 pub(crate) use process::{Ended, log, refuse};
 use serde_json::Value;
 pub(crate) use server::Server;
@@ -45,18 +47,29 @@ pub(crate) fn split(position: &str) -> (&str, u64) {
     (epoch, sequence.parse().unwrap_or_else(|_| panic!("not a position: {position}")))
 }
 
+/// A number from the environment: what a script asks of a test.
+pub(crate) fn setting(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{name} is a number, not {text:?}")))
+}
+
 /// Numbers that look random, from a seed that is printed (SplitMix64).
 pub(crate) struct Random(u64);
 
 impl Random {
     /// Seeded by `FANTAIL_SEED`, or by the clock.
     pub(crate) fn seeded() -> Random {
-        let seed = match std::env::var("FANTAIL_SEED") {
-            Ok(text) => text.parse().expect("FANTAIL_SEED is a number"),
-            Err(_) => SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock after 1970").subsec_nanos().into(),
+        let seed = match setting("FANTAIL_SEED") {
+            Some(seed) => seed,
+            None => SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock after 1970").subsec_nanos().into(),
         };
         println!("FANTAIL_SEED={seed}");
         Random(seed)
+    }
+
+    /// Another row of numbers, for a thread of its own.
+    pub(crate) fn fork(&mut self) -> Random {
+        Random(self.next())
     }
 
     pub(crate) fn next(&mut self) -> u64 {

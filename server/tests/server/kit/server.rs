@@ -6,11 +6,12 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::thread;
+use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{Answer, Client, Follower, JSON, process, wait_for};
+use super::{Answer, Client, Follower, JSON, Medium, process, wait_for};
 
 pub(crate) struct Server {
     process: Option<(Child, BufReader<ChildStdout>)>,
@@ -21,6 +22,10 @@ pub(crate) struct Server {
     file_kib_max: Option<u32>,
     /// Descriptors that it may have, from its start on.
     descriptors_max: Option<u32>,
+    /// What its data folder lies on, if not on what everything does.
+    medium: Option<Medium>,
+    /// Variables of its environment.
+    variables: Vec<(&'static str, String)>,
 }
 
 impl Server {
@@ -49,18 +54,25 @@ impl Server {
         server
     }
 
+    /// A server that wasn't started yet.
+    pub(crate) fn to_be_started(arguments: &[&str]) -> Server {
+        Server::stopped(folder(), arguments)
+    }
+
     fn stopped(folder: TempDir, arguments: &[&str]) -> Server {
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
         let arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
-        Server { process: None, address, arguments, folder, file_kib_max: None, descriptors_max: None }
+        let (file_kib_max, descriptors_max, medium, variables) = (None, None, None, Vec::new());
+        Server { process: None, address, arguments, folder, file_kib_max, descriptors_max, medium, variables }
     }
 
     /// The binary with this server's arguments.
     pub(crate) fn command(&self) -> Command {
         let binary = env!("CARGO_BIN_EXE_fantail");
-        let mut command = match self.file_kib_max {
-            None => Command::new(binary),
-            Some(kib) => {
+        let mut command = match (self.file_kib_max, &self.medium) {
+            (None, None) => Command::new(binary),
+            (None, Some(medium)) => medium.command(binary),
+            (Some(kib), _) => {
                 // With the signal ignored, a write beyond the limit fails instead (setrlimit(2)).
                 let mut shell = Command::new("bash");
                 shell.args(["-c", &format!("trap '' XFSZ; ulimit -f {kib}; exec \"$0\" \"$@\""), binary]);
@@ -68,6 +80,7 @@ impl Server {
             }
         };
         command.args(["--listen", "127.0.0.1:0", "--data"]).arg(self.data()).args(&self.arguments);
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         if let Some(max) = self.descriptors_max {
             process::limit(&mut command, max);
         }
@@ -84,6 +97,20 @@ impl Server {
         self.file_kib_max = kib;
     }
 
+    /// What its data folder lies on from the next start on.
+    pub(crate) fn set_medium(&mut self, medium: Option<Medium>) {
+        self.medium = medium;
+    }
+
+    pub(crate) fn medium(&self) -> &Medium {
+        self.medium.as_ref().expect("it has one")
+    }
+
+    /// A variable of its environment from the next start on.
+    pub(crate) fn set_variable(&mut self, name: &'static str, value: &str) {
+        self.variables.push((name, value.to_owned()));
+    }
+
     /// The descriptors that it may have from the next start on.
     pub(crate) fn set_descriptors_max(&mut self, max: Option<u32>) {
         self.descriptors_max = max;
@@ -91,16 +118,35 @@ impl Server {
 
     /// Starts what was stopped or killed, on another port.
     pub(crate) fn start_again(&mut self) {
+        self.try_to_start().unwrap_or_else(|code| panic!("it ended with {code:?}\n{}", self.log()));
+    }
+
+    /// The same of a server that may end instead of serving: then with this exit code.
+    pub(crate) fn try_to_start(&mut self) -> Result<(), Option<i32>> {
         assert!(self.process.is_none(), "it runs");
         let log = File::options().append(true).create(true).open(self.log_path()).expect("a log file");
         let mut child = self.command().stdout(Stdio::piped()).stderr(log).spawn().expect("the binary starts");
         let mut output = BufReader::new(child.stdout.take().expect("a pipe"));
         let mut line = String::new();
-        output.read_line(&mut line).expect("standard output is text");
+        if output.read_line(&mut line).expect("standard output is text") == 0 {
+            return Err(child.wait().expect("it is ours").code());
+        }
         let url = line.split("http://").nth(1).unwrap_or_else(|| panic!("no URL in {line:?}\n{}", self.log()));
         let address = url.split([' ', '/', '\n']).next().unwrap_or_default();
         self.address = address.parse().unwrap_or_else(|_| panic!("no address in {line:?}"));
         self.process = Some((child, output));
+        Ok(())
+    }
+
+    /// Starts what was stopped or killed, and kills it so much later, wherever it is by then.
+    pub(crate) fn start_and_kill(&self, after: Duration) {
+        assert!(self.process.is_none(), "it runs");
+        let log = File::options().append(true).create(true).open(self.log_path()).expect("a log file");
+        let mut child = self.command().stdout(Stdio::null()).stderr(log).spawn().expect("the binary starts");
+        thread::sleep(after);
+        assert_eq!(child.try_wait().expect("it is ours"), None, "it ended by itself\n{}", self.log());
+        child.kill().expect("it is ours");
+        child.wait().expect("it is ours");
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
