@@ -22,7 +22,7 @@ use super::question::{Answer, From, Question, Refused, WriteQuestion};
 use super::resident::{Phase, Resident};
 use super::{clock, reader};
 use crate::storage::clerk::{Clerk, Done, Errand, InstallError};
-use crate::storage::disk::Disk;
+use crate::storage::disk::{self, Disk};
 use crate::storage::folder;
 use crate::storage::recovery::Recovered;
 
@@ -179,12 +179,19 @@ impl Home {
         claimed.map(|_| ()).map_err(|_| Refused::TooManyStreams)
     }
 
-    /// What the disk has is published, and what was committed goes to the disk.
-    pub(super) fn turn(&mut self) {
+    /// What the disk has is published; what needn't wait for it, at once.
+    pub(super) fn publish(&mut self) {
+        if self.settings.durability == Durability::None {
+            self.persist_touched();
+        }
         self.disk.enter();
         for (name, result) in self.disk.take_done() {
             self.finish(&name, result);
         }
+    }
+
+    /// What was committed goes to the disk.
+    pub(super) fn persist_touched(&mut self) {
         for name in std::mem::take(&mut self.touched) {
             self.persist(&name);
         }
@@ -201,9 +208,7 @@ impl Home {
         if resident.phase != Phase::Idle || resident.stream.failure().is_some() || !resident.stream.has_open_group() {
             return;
         }
-        let is_full = |files: &crate::storage::disk::Files| {
-            resident.stream.sealed_end() - files.base >= self.settings.segment_bytes
-        };
+        let is_full = |files: &disk::Files| resident.stream.sealed_end() - files.base >= self.settings.segment_bytes;
         if resident.files.as_ref().is_none_or(is_full) {
             let manifest = resident.first_manifest(self.settings.durability);
             let errand = Errand::Open {
@@ -319,6 +324,11 @@ impl Home {
                 }
             }
         }
+    }
+
+    /// What the disk has begun so far.
+    pub(super) fn disk_counts(&self) -> disk::Counts {
+        self.disk.counts()
     }
 
     /// Whether something committed isn't durable yet, or an errand is under way.
