@@ -36,7 +36,7 @@ def binaries():
     subprocess.run(command, cwd=ROOT, check=True)
     metadata = ["cargo", "metadata", "--format-version", "1", "--no-deps"]
     target = json.loads(subprocess.run(metadata, cwd=ROOT, check=True, capture_output=True).stdout)["target_directory"]
-    return {name: f"{target}/release/{name}" for name in ("fantail", "fantail-load", "floor")}
+    return {name: f"{target}/release/{name}" for name in ("fantail", "fantail-load", "floor", "history")}
 
 
 def pinned(cpu, command):
@@ -91,11 +91,11 @@ class Process:
 
 
 class Fantail(Process):
-    """On one core, listening where its first line says."""
+    """On one core, listening where its first line says. `stderr` gets its log."""
 
-    def __init__(self, *options, folder=None):
+    def __init__(self, *options, folder=None, stderr=subprocess.DEVNULL):
         command = lambda data: [binaries()["fantail"], "--cores", 1, "--listen", "0.0.0.0:0", "--data", data, *options]
-        super().__init__(command, folder, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        super().__init__(command, folder, stdout=subprocess.PIPE, stderr=stderr)
         self.port = int(self.process.stdout.readline().split("://")[1].split()[0].rsplit(":", 1)[1])
 
     def url(self, path):

@@ -1,7 +1,7 @@
 //! A core: everything that one thread owns. Its runtime runs the conversations; one task on it, the turn, does the rest.
 //!
 //! ```text
-//! turn:   letters -> what the disk has done -> publish -> groups to the disk -> a breath -> one quantum of the audience
+//! turn:   letters -> what the disk has done -> publish -> a breath -> groups to the disk -> one quantum of the audience
 //! ```
 //!
 //! Cores share letter boxes, blocks of the log, whose bytes never change, and two sums.

@@ -12,6 +12,7 @@ use anyhow::Context;
 use fantail_engine::limits::STREAMS_MAX;
 use fantail_engine::stream::journal::Policy;
 use monoio::{IoUringDriver, RuntimeBuilder};
+use monoio_uring::IoUring;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -188,7 +189,10 @@ fn run_core(
     if let Err(error) = pin(cpu) {
         tracing::warn!(cpu, %error, "core {number} isn't pinned");
     }
-    let runtime = RuntimeBuilder::<IoUringDriver>::new().enable_timer().build();
+    // What completes waits for the next system call of this thread, which isn't interrupted for it.
+    let mut ring = IoUring::builder();
+    ring.setup_coop_taskrun();
+    let runtime = RuntimeBuilder::<IoUringDriver>::new().uring_builder(ring).enable_timer().build();
     let begun = runtime
         .map_err(Refused::new("io_uring_setup"))
         .and_then(|runtime| Core::new(cores, number, streams, clerk, pager).map(|core| (runtime, core)));

@@ -43,6 +43,8 @@ pub(super) struct Connection {
     used: usize,
     /// What reads go into; lent to the kernel meanwhile.
     chunk: Vec<u8>,
+    /// Ends an operation that takes too long; at most one is under way.
+    canceller: Canceller,
     /// When the request under way must have arrived.
     deadline: Instant,
     /// How long a write may take besides what its bytes take.
@@ -56,6 +58,7 @@ impl Connection {
             input: Vec::new(),
             used: 0,
             chunk: Vec::new(),
+            canceller: Canceller::new(),
             deadline: Instant::now(),
             patience: ANSWER_TIME,
         }
@@ -130,12 +133,11 @@ impl Connection {
         let mut chunk = std::mem::take(&mut self.chunk);
         chunk.clear();
         chunk.reserve(READ_BYTES);
-        let canceller = Canceller::new();
-        let mut read = pin!(self.socket.cancelable_read(chunk, canceller.handle()));
+        let mut read = pin!(self.socket.cancelable_read(chunk, self.canceller.handle()));
         let (result, chunk) = monoio::select! {
             done = &mut read => done,
             () = monoio::time::sleep_until(self.deadline.into()) => {
-                canceller.cancel();
+                self.canceller = std::mem::take(&mut self.canceller).cancel();
                 let (result, chunk) = read.await;
                 (result.or(Err(io::ErrorKind::TimedOut.into())), chunk)
             }
@@ -203,12 +205,11 @@ impl Connection {
         let slowest = Duration::from_secs((bytes.len() / ANSWER_BYTES_PER_SECOND) as u64);
         let deadline = Instant::now() + self.patience + slowest;
         while bytes.has_remaining() {
-            let canceller = Canceller::new();
-            let mut write = pin!(self.socket.cancelable_write(bytes.clone(), canceller.handle()));
+            let mut write = pin!(self.socket.cancelable_write(bytes.clone(), self.canceller.handle()));
             let result = monoio::select! {
                 (result, _) = &mut write => result,
                 () = monoio::time::sleep_until(deadline.into()) => {
-                    canceller.cancel();
+                    self.canceller = std::mem::take(&mut self.canceller).cancel();
                     write.await.0
                 }
             };

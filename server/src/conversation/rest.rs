@@ -247,8 +247,8 @@ fn written(answer: Answer) -> Answered {
 }
 
 impl Write {
-    fn question(self, body: Vec<u8>) -> Result<Question, Problem> {
-        let fingerprint = self.fingerprint(&body);
+    fn question(mut self, body: Vec<u8>) -> Result<Question, Problem> {
+        let key = self.key.take().map(|key| (key, self.fingerprint(&body)));
         let change = match self.intent {
             Intent::Create => {
                 let value = parse(body)?;
@@ -264,7 +264,7 @@ impl Write {
             Intent::Delete => Change::Delete,
         };
         let operation = Operation { place: self.place, change, guard: self.guard, key: None };
-        Ok(Question::Write(WriteQuestion { operation, key: self.key.map(|key| (key, fingerprint)) }))
+        Ok(Question::Write(WriteQuestion { operation, key }))
     }
 
     /// What must be the same in a repeat of the request.

@@ -24,7 +24,7 @@ use super::question::{Answer, From, Question, Refused, WriteQuestion};
 use super::resident::{Removal, Resident};
 use super::{clock, reader};
 use crate::storage::clerk::{Clerk, Done, Errand};
-use crate::storage::disk::Disk;
+use crate::storage::disk::{self, Disk};
 use crate::storage::folder;
 use crate::storage::recovery::Recovered;
 use crate::storage::snapshot::Snapshot;
@@ -200,12 +200,19 @@ impl Home {
         claimed.map(|_| ()).map_err(|_| Refused::TooManyStreams)
     }
 
-    /// What the disk has is published, and what was committed goes to the disk.
-    pub(super) fn turn(&mut self) {
+    /// What the disk has is published; what needn't wait for it, at once.
+    pub(super) fn publish(&mut self) {
+        if self.settings.policy.durability == Durability::None {
+            self.persist_touched();
+        }
         self.disk.enter();
         for (name, result) in self.disk.take_done() {
             self.written(&name, result);
         }
+    }
+
+    /// What was committed goes to the disk.
+    pub(super) fn persist_touched(&mut self) {
         for name in std::mem::take(&mut self.touched) {
             self.advance(&name);
         }
@@ -441,6 +448,11 @@ impl Home {
                 resident.journal.checkpoint_refused();
             }
         }
+    }
+
+    /// What the disk has begun so far.
+    pub(super) fn disk_counts(&self) -> disk::Counts {
+        self.disk.counts()
     }
 
     /// Whether something committed isn't durable yet, or an errand is under way.

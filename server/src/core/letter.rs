@@ -52,8 +52,8 @@ pub(super) enum Letter {
 pub(super) struct LetterBox {
     letters: SegQueue<Letter>,
     eventfd: OwnedFd,
-    /// Whether the eventfd was rung since the core last looked.
-    is_rung: AtomicBool,
+    /// Whether the core looks before it sleeps, or was rung: nobody needs to ring.
+    is_awake: AtomicBool,
 }
 
 impl LetterBox {
@@ -65,7 +65,7 @@ impl LetterBox {
         }
         // SAFETY: the descriptor is new and ours.
         let eventfd = unsafe { OwnedFd::from_raw_fd(fd) };
-        Ok(LetterBox { letters: SegQueue::new(), eventfd, is_rung: AtomicBool::new(false) })
+        Ok(LetterBox { letters: SegQueue::new(), eventfd, is_awake: AtomicBool::new(false) })
     }
 
     /// What the rings of the core ring as well.
@@ -75,16 +75,23 @@ impl LetterBox {
 
     pub(super) fn post(&self, letter: Letter) {
         self.letters.push(letter);
-        if !self.is_rung.swap(true, Ordering::AcqRel) {
+        if !self.is_awake.swap(true, Ordering::AcqRel) {
             let one = 1u64.to_ne_bytes();
             // SAFETY: eight bytes that live through the call. It fails only if the counter is full: then it is rung.
             unsafe { libc::write(self.eventfd.as_raw_fd(), one.as_ptr().cast(), one.len()) };
         }
     }
 
-    /// From now on, a letter rings again. A swap, so that whoever posted before it is seen in the queue afterwards.
-    pub(super) fn rearm(&self) {
-        self.is_rung.swap(false, Ordering::AcqRel);
+    /// From now on, a letter rings: the core may sleep. False if there is one already. A swap, so that what was posted before
+    /// it is seen in the queue afterwards.
+    pub(super) fn may_sleep(&self) -> bool {
+        self.is_awake.swap(false, Ordering::AcqRel);
+        self.letters.is_empty()
+    }
+
+    /// From now on, no letter rings: the core looks before it sleeps again.
+    pub(super) fn wake(&self) {
+        self.is_awake.store(true, Ordering::Release);
     }
 
     pub(super) fn take(&self) -> Option<Letter> {

@@ -26,15 +26,17 @@ impl Core {
         let mut has_reported = false;
         loop {
             let mut is_due = self.take_letters();
-            self.home.borrow_mut().turn();
-            // Answers to what just became durable: they go out before the audience takes its quantum.
+            self.home.borrow_mut().publish();
+            // Answers to what just became durable: they go out before the audience takes its quantum, and before the next
+            // group is closed, so that whoever was answered and writes again is in it.
             is_due |= self.take_letters();
-            is_due |= self.home.borrow().is_due();
             let mut time = FAN_OUT_TIME;
-            if is_due || self.audience.borrow().is_due() {
+            if is_due || self.home.borrow().is_due() || self.audience.borrow().is_due() {
                 // Neither may starve the other: the fan-out gets as long as the conversations had.
                 time = breath.taken(self).await?.clamp(FAN_OUT_TIME, FAN_OUT_TIME_MAX);
             }
+            self.home.borrow_mut().persist_touched();
+            is_due |= self.home.borrow().is_due();
             is_due |= self.audience.borrow_mut().turn(time);
             if self.stage.get() == Stage::Closing && self.conversations.get() == 0 && !has_reported {
                 has_reported = true;
@@ -42,11 +44,14 @@ impl Core {
             }
             if self.stage.get() == Stage::Ending && self.is_over() {
                 self.home.borrow_mut().close();
-                tracing::info!(core = self.number, counts = ?self.audience.borrow().counts(), "its listeners are gone");
+                let (counts, disk) = (self.audience.borrow().counts(), self.home.borrow().disk_counts());
+                tracing::info!(core = self.number, ?counts, ?disk, "its listeners are gone");
                 return Ok(());
             }
-            if !is_due {
+            let letters = &self.cores.boxes[self.number];
+            if !is_due && letters.may_sleep() {
                 self.nudge.rung().await;
+                letters.wake();
             }
         }
     }
@@ -60,7 +65,6 @@ impl Core {
     /// Handles the letters that are there; true if some are left for the next turn.
     pub(super) fn take_letters(&self) -> bool {
         let letters = &self.cores.boxes[self.number];
-        letters.rearm();
         let begun = Instant::now();
         while begun.elapsed() < LETTERS_TIME {
             let Some(letter) = letters.take() else { return false };
@@ -174,7 +178,8 @@ async fn tick(core: Rc<Core>) {
         memory::give_back();
         if second.is_multiple_of(60) {
             let conversations = core.conversations.get();
-            tracing::debug!(core = core.number, conversations, counts = ?core.audience.borrow().counts(), "a minute");
+            let (counts, disk) = (core.audience.borrow().counts(), core.home.borrow().disk_counts());
+            tracing::debug!(core = core.number, conversations, ?counts, ?disk, "a minute");
         }
         core.nudge.ring();
     }

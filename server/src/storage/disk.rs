@@ -1,10 +1,13 @@
-//! Writes groups: for each stream one write and one fdatasync in flight, for all streams of a core on one ring.
+//! Writes groups: for each stream one synced write in flight, for all streams of a core on one ring.
 //!
 //! ```text
-//! keys:   write -> fdatasync ─┐ only in groups that have keys: they are durable before the group
-//! log:                        └> write -> fdatasync
-//! index:  write                  holds no truth, so nobody waits for its sync
+//! keys:   write ─┐ only in groups that have keys: they are durable before the group
+//! log:           └> write
+//! index:  write     holds no truth, so nobody waits for its sync
 //! ```
+//!
+//! With `--durability sync` a write of keys or of the log is done when its bytes are on the medium (`RWF_DSYNC`): a write and an
+//! fdatasync in one.
 //!
 //! A short or failed write severs the chain; nothing is tried again.
 
@@ -20,9 +23,9 @@ use slab::Slab;
 
 use crate::ring::{Refused, Ring};
 
-/// Entries of the ring: a group needs at most five.
+/// Entries of the ring: a group needs at most three.
 const ENTRIES: u32 = 256;
-const ENTRIES_OF_A_GROUP: u32 = 5;
+const ENTRIES_OF_A_GROUP: u32 = 3;
 
 /// The open files of a stream's newest segment.
 pub struct Files {
@@ -57,11 +60,19 @@ enum Step {
     Keys = 0,
     Log = 1,
     Index = 2,
-    Sync = 3,
 }
 
 /// What came of a stream's group.
 pub type Written = (Arc<str>, io::Result<()>);
+
+/// What a disk has begun since its start.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Counts {
+    /// Groups of all streams.
+    pub groups: u64,
+    /// Writes that are done when they are on the medium.
+    pub syncs: u64,
+}
 
 /// A core's writes.
 pub struct Disk {
@@ -69,6 +80,7 @@ pub struct Disk {
     jobs: Slab<Job>,
     done: Vec<Written>,
     durability: Durability,
+    counts: Counts,
 }
 
 impl Disk {
@@ -77,7 +89,8 @@ impl Disk {
     /// # Errors
     /// As [`Ring::open`].
     pub fn new(durability: Durability, eventfd: RawFd) -> Result<Disk, Refused> {
-        Ok(Disk { ring: Ring::open(ENTRIES, 2 * ENTRIES, eventfd)?, jobs: Slab::new(), done: Vec::new(), durability })
+        let ring = Ring::open(ENTRIES, 2 * ENTRIES, eventfd)?;
+        Ok(Disk { ring, jobs: Slab::new(), done: Vec::new(), durability, counts: Counts::default() })
     }
 
     /// Begins to write a group to the end of the stream's files. At most one per stream is in flight.
@@ -90,24 +103,21 @@ impl Disk {
         let entry = self.jobs.vacant_entry();
         let id = entry.key() as u64;
         let job = entry.insert(Job { stream, sealed, index, outstanding: 0, failure: None });
-        let is_synced = self.durability == Durability::Sync;
+        let (sync, syncs) = match self.durability {
+            Durability::Sync => (libc::RWF_DSYNC, 1),
+            Durability::Flush | Durability::None => (0, 0),
+        };
 
         let mut chain = Vec::with_capacity(ENTRIES_OF_A_GROUP as usize);
         if !job.sealed.keys.is_empty() {
-            chain.push(write(&files.keys, &job.sealed.keys, files.keys_bytes, id, Step::Keys));
+            let keys = write(&files.keys, &job.sealed.keys, files.keys_bytes, sync, id, Step::Keys);
+            chain.push(keys.flags(squeue::Flags::IO_LINK));
             files.keys_bytes += job.sealed.keys.len() as u64;
-            if is_synced {
-                chain.push(sync(&files.keys, id));
-            }
         }
-        chain.push(write(&files.log, job.sealed.appended.bytes(), offset, id, Step::Log));
-        if is_synced {
-            chain.push(sync(&files.log, id));
-        }
-        let last = chain.pop().expect("a group is written");
-        let mut chain: Vec<_> = chain.into_iter().map(|entry| entry.flags(squeue::Flags::IO_LINK)).collect();
-        chain.push(last);
-        chain.push(write(&files.index, &job.index, files.index_bytes, id, Step::Index));
+        chain.push(write(&files.log, job.sealed.appended.bytes(), offset, sync, id, Step::Log));
+        self.counts.groups += 1;
+        self.counts.syncs += syncs * chain.len() as u64;
+        chain.push(write(&files.index, &job.index, files.index_bytes, 0, id, Step::Index));
         files.index_bytes += job.index.len() as u64;
         job.outstanding = chain.len() as u8;
         for entry in &chain {
@@ -133,8 +143,7 @@ impl Disk {
             let expected = match entry.user_data() & 3 {
                 step if step == Step::Keys as u64 => job.sealed.keys.len(),
                 step if step == Step::Log as u64 => job.sealed.appended.length,
-                step if step == Step::Index as u64 => job.index.len(),
-                _ => 0,
+                _ => job.index.len(),
             };
             let result = match usize::try_from(entry.result()) {
                 Err(_) => Err(io::Error::from_raw_os_error(-entry.result())),
@@ -170,6 +179,12 @@ impl Disk {
         !self.done.is_empty()
     }
 
+    /// What it has begun so far.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
     /// Whether a group is in flight.
     #[must_use]
     pub fn is_busy(&self) -> bool {
@@ -177,19 +192,13 @@ impl Disk {
     }
 }
 
-fn write(file: &File, bytes: &[u8], offset: u64, id: u64, step: Step) -> squeue::Entry {
+fn write(file: &File, bytes: &[u8], offset: u64, sync: i32, id: u64, step: Step) -> squeue::Entry {
     let length = u32::try_from(bytes.len()).expect("groups are smaller than 4 GiB");
     opcode::Write::new(types::Fd(file.as_raw_fd()), bytes.as_ptr(), length)
         .offset(offset)
+        .rw_flags(sync)
         .build()
         .user_data(id << 2 | step as u64)
-}
-
-fn sync(file: &File, id: u64) -> squeue::Entry {
-    opcode::Fsync::new(types::Fd(file.as_raw_fd()))
-        .flags(types::FsyncFlags::DATASYNC)
-        .build()
-        .user_data(id << 2 | Step::Sync as u64)
 }
 
 #[cfg(test)]
