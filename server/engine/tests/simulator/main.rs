@@ -39,6 +39,7 @@ fn run(seed: u64) -> Counts {
     let mut world = World::new(seed);
     let ended = panic::catch_unwind(AssertUnwindSafe(|| world.run(STEPS)));
     if let Err(cause) = ended {
+        world.starts.iter().for_each(|line| eprintln!("{line}"));
         eprintln!("seed {seed} fails at step {}: FANTAIL_SEED={seed} runs it again", world.step);
         panic::resume_unwind(cause);
     }
