@@ -112,6 +112,8 @@ pub fn recover<F: Folder>(
     mut manifest: Manifest,
     start: &mut Start<'_>,
 ) -> Result<Recovered, RecoveryError> {
+    // Whoever made it may have been stopped before that was durable.
+    folder.make()?;
     let mut listing = list(folder)?;
     let left = Left::by(manifest.state);
     let (mut ahead, mut damaged) = (Vec::new(), Vec::new());
