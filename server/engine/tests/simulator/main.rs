@@ -64,9 +64,10 @@ fn new_seeds() {
     let count = number("FANTAIL_SEEDS").map_or(SEEDS, |count| count as usize);
     // New in every run, without a clock.
     let first = RandomState::new().build_hasher().finish();
+    eprintln!("{count} new seeds from {first}");
     let mut all = Counts::default();
     for seed in (0..count as u64).map(|at| first.wrapping_add(at)) {
         all.add(run(seed));
     }
-    eprintln!("{count} seeds from {first}: {all:?}");
+    eprintln!("{all:?}");
 }
