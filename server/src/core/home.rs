@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use fantail_engine::limits::STREAMS_MAX;
-use fantail_engine::log::errand::InstallError;
+use fantail_engine::log::errand::{self, InstallError};
 use fantail_engine::log::keys;
 use fantail_engine::log::manifest::{self, Durability, State};
 use fantail_engine::stream::journal::{Step, Upkeep};
@@ -25,7 +25,7 @@ use super::resident::{Removal, Resident};
 use super::{clock, reader};
 use crate::storage::clerk::{Clerk, Done, Errand};
 use crate::storage::disk::{self, Disk};
-use crate::storage::folder;
+use crate::storage::folder::Directory;
 use crate::storage::recovery::Recovered;
 use crate::storage::snapshot::Snapshot;
 
@@ -472,11 +472,9 @@ impl Home {
             let Some(files) = resident.files.as_ref().filter(|_| resident.stream().failure().is_none()) else {
                 continue;
             };
-            let synced = files.log.sync_all().and_then(|()| {
-                let manifest = resident.journal.manifest(State::Clean).expect("a stream with files exists");
-                folder::write_manifest(&resident.volume.folder, &manifest)
-            });
-            if let Err(error) = synced {
+            let manifest = resident.journal.manifest(State::Clean).expect("a stream with files exists");
+            let closed = errand::close(&Directory::new(&resident.volume.folder), files.first, &manifest);
+            if let Err(error) = closed {
                 tracing::error!(stream = %resident.name, %error, "the log couldn't be closed; the next start opens an epoch");
             }
         }

@@ -92,6 +92,15 @@ fn sync(folder: &impl Folder, first: u64) -> io::Result<()> {
     folder.sync_file(&segment::name(first, Kind::Log))
 }
 
+/// The server ends: makes the newest segment durable, and notes in the manifest that it is.
+///
+/// # Errors
+/// What the system says; the next start then opens an epoch.
+pub fn close(folder: &impl Folder, newest: u64, manifest: &Manifest) -> io::Result<()> {
+    sync(folder, newest)?;
+    folder.replace(manifest::FILE, &manifest.encode())
+}
+
 /// Writes a stream's whole value durably; it isn't in place yet.
 ///
 /// # Errors

@@ -112,11 +112,13 @@ pub fn recover<F: Folder>(
     mut manifest: Manifest,
     start: &mut Start<'_>,
 ) -> Result<Recovered, RecoveryError> {
+    // Whoever made it may have been stopped before that was durable.
+    folder.make()?;
     let mut listing = list(folder)?;
     let left = Left::by(manifest.state);
-    let mut ahead = Vec::new();
+    let (mut ahead, mut damaged) = (Vec::new(), Vec::new());
     let (checkpoint, log) = loop {
-        let (checkpoint, documents) = newest_checkpoint(folder, &listing.checkpoints, start);
+        let (checkpoint, documents) = newest_checkpoint(folder, &mut listing.checkpoints, start, &mut damaged);
         let covered = checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.position.sequence);
         let log = Log::read(folder, &manifest, &listing, covered, left, documents)?;
         if covered <= log.last {
@@ -149,6 +151,8 @@ pub fn recover<F: Folder>(
     let (keys, unused) = read_keys(folder, &listing, log.last, start.now_ms)?;
     if failure.is_none() {
         settle(folder, &mut manifest, start.durability)?;
+        // It would count as the one that is fallen back to.
+        set_aside(folder, &damaged, "damaged")?;
         clear(folder, &listing, &unused)?;
     }
     let origin = Origin {
@@ -343,17 +347,26 @@ fn list<F: Folder>(folder: &F) -> io::Result<Listing> {
     Ok(listing)
 }
 
-/// The newest checkpoint that is whole, and its documents; a damaged one is passed over for the one before it.
+/// The newest checkpoint that is whole, and its documents. Damaged ones are passed over for those before them, and taken from
+/// the list.
 fn newest_checkpoint<F: Folder>(
     folder: &F,
-    sequences: &[u64],
+    sequences: &mut Vec<u64>,
     start: &mut Start<'_>,
+    damaged: &mut Vec<u64>,
 ) -> (Option<Checkpoint>, Documents) {
-    for &sequence in sequences.iter().rev() {
-        match read_checkpoint(folder, sequence) {
+    while let Some(&sequence) = sequences.last() {
+        let error = match read_checkpoint(folder, sequence) {
             Ok((checkpoint, documents)) => return (Some(checkpoint), documents),
-            Err(error) => (start.tell)(Finding::DamagedCheckpoint { sequence, error }),
+            Err(error) => error,
+        };
+        sequences.pop();
+        match error {
+            CheckpointFault::Checkpoint(_) | CheckpointFault::Fold(_) => damaged.push(sequence),
+            // Another time it may be read.
+            CheckpointFault::Io(_) => {}
         }
+        (start.tell)(Finding::DamagedCheckpoint { sequence, error });
     }
     (None, Documents::default())
 }
@@ -400,11 +413,16 @@ fn mend<F: Folder>(
             folder.replace(&name, &keys.bytes)?;
         }
     }
-    for sequence in ahead {
+    set_aside(folder, ahead, "ahead")
+}
+
+/// Takes checkpoints out of use, for good; their files stay under other names.
+fn set_aside<F: Folder>(folder: &F, checkpoints: &[u64], reason: &str) -> io::Result<()> {
+    for sequence in checkpoints {
         let name = segment::name(*sequence, Kind::Checkpoint);
-        folder.rename(&name, &format!("{name}.ahead"))?;
+        folder.rename(&name, &format!("{name}.{reason}"))?;
     }
-    if ahead.is_empty() { Ok(()) } else { folder.sync() }
+    if checkpoints.is_empty() { Ok(()) } else { folder.sync() }
 }
 
 /// Makes durable what is kept of the newest segment. The keys of events that the log lost are cut.

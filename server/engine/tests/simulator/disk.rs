@@ -195,13 +195,15 @@ impl Inner {
         self.changes.push(change);
     }
 
-    fn create(&mut self, name: &str) -> Handle {
-        assert!(self.is_made, "files are made in a folder that is there");
+    fn create(&mut self, name: &str) -> io::Result<Handle> {
+        if !self.is_made {
+            return Err(io::ErrorKind::NotFound.into());
+        }
         let file = Handle(self.next);
         self.next += 1;
         self.files.insert(file, File::default());
         self.change(Change::Link(name.to_owned(), file));
-        file
+        Ok(file)
     }
 
     fn write(&mut self, file: Handle, offset: usize, bytes: &[u8]) -> io::Result<()> {
@@ -318,7 +320,7 @@ impl Disk {
             return Ok(*file);
         }
         inner.begin(inner.faults.writes)?;
-        Ok(inner.create(name))
+        inner.create(name)
     }
 
     /// Writes to an open file.
@@ -393,7 +395,7 @@ impl Folder for Disk {
                 inner.file(file).write(Write::Cut(0));
                 file
             }
-            Err(_) => inner.create(name),
+            Err(_) => inner.create(name)?,
         };
         Ok(Writer { disk: self.clone(), file, buffered: Vec::new() })
     }
@@ -433,6 +435,12 @@ impl Folder for Disk {
         let file = inner.find(name)?;
         inner.file(file).write(Write::Cut(bytes as usize));
         Ok(())
+    }
+
+    fn rewrite(&self, name: &str, at: u64, bytes: &[u8]) -> io::Result<()> {
+        let inner = &mut *self.inner.borrow_mut();
+        let file = inner.find(name)?;
+        inner.write(file, at as usize, bytes)
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {

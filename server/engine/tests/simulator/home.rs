@@ -358,8 +358,6 @@ impl Home {
             return false;
         }
         let manifest = self.journal.manifest(State::Clean).expect("a stream with files exists");
-        let closed =
-            self.disk.sync_open(files.log).and_then(|()| self.disk.replace(manifest::FILE, &manifest.encode()));
-        closed.is_ok()
+        errand::close(&self.disk, files.first, &manifest).is_ok()
     }
 }

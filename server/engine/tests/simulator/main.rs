@@ -39,6 +39,7 @@ fn run(seed: u64) -> Counts {
     let mut world = World::new(seed);
     let ended = panic::catch_unwind(AssertUnwindSafe(|| world.run(STEPS)));
     if let Err(cause) = ended {
+        world.starts.iter().for_each(|line| eprintln!("{line}"));
         eprintln!("seed {seed} fails at step {}: FANTAIL_SEED={seed} runs it again", world.step);
         panic::resume_unwind(cause);
     }
@@ -63,9 +64,10 @@ fn new_seeds() {
     let count = number("FANTAIL_SEEDS").map_or(SEEDS, |count| count as usize);
     // New in every run, without a clock.
     let first = RandomState::new().build_hasher().finish();
+    eprintln!("{count} new seeds from {first}");
     let mut all = Counts::default();
     for seed in (0..count as u64).map(|at| first.wrapping_add(at)) {
         all.add(run(seed));
     }
-    eprintln!("{count} seeds from {first}: {all:?}");
+    eprintln!("{all:?}");
 }

@@ -45,9 +45,15 @@ pub(crate) struct World {
     text_bytes: usize,
     /// Whether bits may flip at rest.
     rots: bool,
+    /// Whether the durability changes from start to start.
+    is_fickle: bool,
+    /// The durability of the next start.
+    next_durability: Durability,
     /// How often followers go away, in a thousand.
     departures: u32,
     pub(crate) step: usize,
+    /// What the starts found, for whoever looks into a failure; a line each.
+    pub(crate) starts: Vec<String>,
     pub(crate) counts: Counts,
 }
 
@@ -114,8 +120,10 @@ impl World {
             home: Home::new(Journal::unborn(STREAM, policy), durability, disk.clone(), None, cores),
             followers,
             views: (0..cores).map(|_| None).collect(),
-            files: (0..cores).map(|_| Files::new(1 + random.below(5_000))).collect(),
-            rots: random.chance(300),
+            files: (0..cores).map(|_| Files::new(piece_bytes(&mut random, text_bytes))).collect(),
+            rots: random.chance(600),
+            is_fickle: random.chance(150),
+            next_durability: durability,
             departures: *random.pick(&[5, 30, 200]),
             random,
             disk,
@@ -125,6 +133,7 @@ impl World {
             now_ms: 1_795_218_566_123,
             text_bytes,
             step: 0,
+            starts: Vec::new(),
             counts: Counts::default(),
         }
     }
@@ -154,11 +163,11 @@ impl World {
             80..94 => self.follow(),
             94 | 95 => self.pass_time(),
             96 | 97 => self.look_ahead(),
-            98 => {
-                if self.random.chance(100) {
-                    self.crash();
-                }
-            }
+            98 => match self.random.below(40) {
+                0..3 => self.crash(),
+                3 => self.stop(),
+                _ => {}
+            },
             _ => {
                 if self.random.chance(150) {
                     self.disk.fail_after(self.random.below(12));
@@ -317,8 +326,40 @@ impl World {
         }
     }
 
+    /// The server stops as it should, and all that it wrote is promised, whatever the durability.
+    fn stop(&mut self) {
+        self.settle();
+        let stream = self.home.journal.stream();
+        let is_empty = stream.position().sequence == 0 || stream.failure().is_some();
+        if !is_empty && (self.home.close() || self.policy.durability == Durability::Sync) {
+            let persisted = self.home.journal.stream().persisted_sequence();
+            (self.model.durable, self.model.flushed) = (persisted, persisted);
+        }
+        self.crash();
+    }
+
+    /// Does everything that is begun or due.
+    fn settle(&mut self) {
+        for round in 0.. {
+            assert!(round < 10_000, "the home doesn't come to rest");
+            if !self.home.is_busy() || self.disk.is_off() {
+                break;
+            }
+            self.home.advance(self.now_ms);
+            self.note_frames();
+            while self.home.call() {}
+            self.home.run_opening();
+            self.home.run_upkeep(self.now_ms);
+            self.home.run_mark();
+            self.check();
+        }
+    }
+
     /// The process or the machine ends, and the server starts again.
     fn crash(&mut self) {
+        if self.is_fickle && self.random.chance(300) {
+            self.next_durability = *self.random.pick(&[Durability::Sync, Durability::Flush, Durability::None]);
+        }
         let crash = *self.random.pick(&[Crash::Power, Crash::Power, Crash::Process]);
         self.restart(crash);
     }
@@ -329,6 +370,7 @@ impl World {
         self.counts.failures += u64::from(self.home.journal.stream().failure().is_some());
         self.disk.crash(crash);
         let mut worst = crash;
+        let was = std::mem::replace(&mut self.policy.durability, self.next_durability);
         if self.rots && crash == Crash::Power {
             self.rot();
         }
@@ -345,15 +387,10 @@ impl World {
             let started = start(&self.disk, self.policy.durability, self.now_ms, &mut random, &mut tell);
             self.counts.cuts += cuts;
             let started = match started {
-                None => self.go_on(worst, None),
-                Some(Ok(recovered)) => self.go_on(worst, Some(recovered)),
+                None => self.go_on(worst, was, None),
+                Some(Ok(recovered)) => self.go_on(worst, was, Some(recovered)),
                 Some(Err(RecoveryError::Io(error))) => Err(error),
                 Some(Err(RecoveryError::Gap { expected })) => {
-                    if std::env::var("TRACE").is_ok() {
-                        for name in self.disk.names().unwrap() {
-                            eprintln!("  {name} {}", self.disk.length(&name).unwrap());
-                        }
-                    }
                     panic!("after a crash ({worst:?}), no segment begins with event {expected}")
                 }
             };
@@ -372,34 +409,15 @@ impl World {
     }
 
     /// The server has started with what was found.
-    fn go_on(&mut self, crash: Crash, recovered: Option<Recovered>) -> io::Result<()> {
+    fn go_on(&mut self, crash: Crash, was: Durability, recovered: Option<Recovered>) -> io::Result<()> {
         let cores = self.home.boxes.len();
         let durability = self.policy.durability;
         self.check_recovered(crash, recovered.as_ref());
-        if crash == Crash::Power && durability != Durability::Sync {
+        if crash == Crash::Power && was != Durability::Sync {
             self.model.doubt_keys(self.model.durable + 1);
         }
-        if std::env::var("TRACE").is_ok() {
-            eprintln!(
-                "step {} {crash:?} {durability:?} found {:?} told {}; {:?}",
-                self.step,
-                recovered.as_ref().map(|r| (
-                    r.found.origin.earliest,
-                    r.found.origin.last,
-                    r.found.origin.keys.len(),
-                    &r.found.segments
-                )),
-                self.model.told,
-                self.home.journal.stream().failure()
-            );
-            for name in self.disk.names().unwrap() {
-                eprintln!("  {name} {}", self.disk.length(&name).unwrap());
-                if name.ends_with(".keys") {
-                    eprint!("{}", String::from_utf8_lossy(&self.disk.read(&name).unwrap().unwrap()));
-                }
-            }
-        }
         let last = recovered.as_ref().map_or(0, |recovered| recovered.found.origin.last);
+        self.starts.push(self.describe(crash, was, recovered.as_ref()));
         let (journal, checkpoint) = match recovered {
             Some(recovered) => (Journal::recovered(STREAM, recovered.found, self.policy), recovered.checkpoint),
             None => (Journal::unborn(STREAM, self.policy), None),
@@ -410,23 +428,36 @@ impl World {
         self.home = home;
         self.followers.iter_mut().for_each(Follower::leave);
         self.views.iter_mut().for_each(|view| *view = None);
-        let piece_bytes = 1 + self.random.below(5_000);
+        let piece_bytes = piece_bytes(&mut self.random, self.text_bytes);
         self.files.iter_mut().for_each(|files| *files = Files::new(piece_bytes));
         Ok(())
     }
 
-    /// Bits flip at rest: in a checkpoint, or in a segment that others follow.
+    fn describe(&self, crash: Crash, was: Durability, recovered: Option<&Recovered>) -> String {
+        let (step, told, failure) = (self.step, self.model.told, self.home.journal.stream().failure());
+        let before = format!("step {step}: {crash:?} in {was:?}, told {told}, failure {failure:?};");
+        let Some(Recovered { found, .. }) = recovered else { return format!("{before} nothing is there") };
+        let firsts: Vec<u64> = found.segments.iter().map(|segment| segment.first).collect();
+        let (last, keys, checkpoint) = (found.origin.last, found.origin.keys.len(), found.checkpoint);
+        format!("{before} found events up to {last}, segments {firsts:?}, {checkpoint:?}, {keys} keys")
+    }
+
+    /// Bits flip at rest, in the newer of two checkpoints: the one before it, and the log after that, have the same value.
+    /// (If everything was quiet when segments were dropped, only the newer one counted, and is left alone.)
     fn rot(&mut self) {
         let names = self.disk.names().expect("a disk that lists");
         let of = |wanted| {
-            names.iter().filter(move |name| matches!(segment::parse_name(name), Some((_, kind)) if kind == wanted))
+            let parsed = names.iter().filter_map(|name| segment::parse_name(name));
+            let mut sequences: Vec<u64> = parsed.filter(|(_, kind)| *kind == wanted).map(|(first, _)| first).collect();
+            sequences.sort_unstable();
+            sequences
         };
-        let mut checkpoints: Vec<&String> = of(Kind::Checkpoint).collect();
-        // Two in one file and none in the other: one of them stays whole.
-        if checkpoints.len() > 1 && self.random.chance(300) {
-            checkpoints.sort();
-            let name = checkpoints[self.random.below(checkpoints.len())];
-            self.disk.flip(name);
+        let (checkpoints, segments) = (of(Kind::Checkpoint), of(Kind::Log));
+        if let ([.., before, newest], Some(first)) = (&checkpoints[..], segments.first())
+            && *first <= before + 1
+            && self.random.chance(500)
+        {
+            self.disk.flip(&segment::name(*newest, Kind::Checkpoint));
             self.counts.damaged += 1;
         }
     }
@@ -508,20 +539,10 @@ impl World {
             self.restart(Crash::Process);
         }
         self.step += 1;
-        let mut rounds = 0;
-        while self.home.is_busy() {
-            self.home.advance(self.now_ms);
-            self.note_frames();
-            while self.home.call() {}
-            self.home.run_opening();
-            self.home.run_upkeep(self.now_ms);
-            self.home.run_mark();
-            self.check();
-            rounds += 1;
-            assert!(rounds < 10_000, "the home doesn't come to rest");
-            if self.disk.is_off() {
-                self.restart(Crash::Power);
-            }
+        self.settle();
+        if self.disk.is_off() {
+            self.restart(Crash::Power);
+            self.settle();
         }
         for _ in 0..200_000 {
             let is_current = |follower: &Follower| !follower.is_away() && follower.is_current(&self.model);
@@ -538,6 +559,33 @@ impl World {
         }
         self.counts.dropped = self.home.journal.stream().earliest() - 1;
         self.restart(Crash::Process);
+        self.settle();
+        self.damage();
+    }
+
+    /// A bit flips in a segment. Whatever the start makes of that, it is no event that nobody wrote.
+    fn damage(&mut self) {
+        // All is on the medium before.
+        self.stop();
+        let names = self.disk.names().expect("a disk that lists");
+        let is_log = |name: &&String| matches!(segment::parse_name(name), Some((_, Kind::Log)));
+        let logs: Vec<&String> = names.iter().filter(is_log).collect();
+        if logs.is_empty() {
+            return;
+        }
+        self.disk.crash(Crash::Power);
+        self.disk.flip(logs[self.random.below(logs.len())]);
+        let mut random = self.random.split();
+        let started = start(&self.disk, Durability::Sync, self.now_ms, &mut random, &mut |_| {});
+        match started.expect("a stream on disk") {
+            Ok(recovered) => {
+                let origin = &recovered.found.origin;
+                assert!(origin.last <= self.model.last());
+                assert_eq!(value(&origin.documents), **self.model.value_at(origin.last), "the value before the damage");
+            }
+            Err(RecoveryError::Gap { .. }) => {}
+            Err(RecoveryError::Io(error)) => panic!("a disk that doesn't fail: {error}"),
+        }
     }
 }
 
@@ -549,6 +597,11 @@ fn place(random: &mut Random) -> Place {
         1 => collection.child("1").expect("a name"),
         _ => collection.child("2").expect("a name"),
     }
+}
+
+/// How much of a segment a core has in one piece.
+fn piece_bytes(random: &mut Random, text_bytes: usize) -> usize {
+    text_bytes / 4 + 1 + random.below(5_000)
 }
 
 fn fresh_epoch(random: &mut Random) -> Epoch {
