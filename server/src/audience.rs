@@ -291,6 +291,12 @@ impl Audience {
         !self.hot.is_empty() || !self.behind.is_empty()
     }
 
+    /// Whether pages of history are under way.
+    #[must_use]
+    pub fn awaits_pages(&self) -> bool {
+        self.shelf.is_waiting()
+    }
+
     /// The first event after `cursor` that passes the filter, of what this core shows of the stream.
     ///
     /// # Errors

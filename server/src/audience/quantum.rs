@@ -60,12 +60,13 @@ enum After {
 }
 
 impl Audience {
-    /// Quanta until `time` is over or nothing is left to do; one at least. Returns whether there is more to do at once.
+    /// Quanta until `time` is over or nothing is left to do; one at least, and no more than one while only history is read,
+    /// which can wait for whoever has a write or a request. Returns whether there is more to do at once.
     pub fn turn(&mut self, time: Duration) -> bool {
         let begun = Instant::now();
         loop {
             let has_more = self.quantum();
-            if !has_more || begun.elapsed() >= time {
+            if !has_more || self.hot.is_empty() || begun.elapsed() >= time {
                 return has_more;
             }
         }

@@ -142,6 +142,11 @@ impl Shelf {
         self.held.contains_key(&key) || self.asked.contains_key(&key) || self.asked.len() >= ASKED_MAX
     }
 
+    /// Whether something was asked for that isn't here yet.
+    pub(super) fn is_waiting(&self) -> bool {
+        !self.asked.is_empty()
+    }
+
     fn ask(&mut self, request: Request, waiter: Option<Waiter>) {
         if let Some(waiters) = self.asked.get_mut(&request.key) {
             return waiters.extend(waiter);

@@ -455,6 +455,11 @@ impl Home {
         self.disk.counts()
     }
 
+    /// Whether the kernel writes a group.
+    pub(super) fn is_writing(&self) -> bool {
+        self.disk.is_busy()
+    }
+
     /// Whether something committed isn't durable yet, or an errand is under way.
     pub(super) fn is_busy(&self) -> bool {
         let is_busy = |resident: &Resident| {

@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use fantail_engine::protocol::sse;
@@ -38,6 +39,10 @@ impl Core {
             self.home.borrow_mut().persist_touched();
             is_due |= self.home.borrow().is_due();
             is_due |= self.audience.borrow_mut().turn(time);
+            if is_due && (self.home.borrow().is_writing() || self.audience.borrow().awaits_pages()) {
+                // Who does that may have been given this CPU, and a core that is busy gives it up only when it must.
+                thread::yield_now();
+            }
             if self.stage.get() == Stage::Closing && self.conversations.get() == 0 && !has_reported {
                 has_reported = true;
                 open.fetch_sub(1, Ordering::Release);
