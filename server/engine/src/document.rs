@@ -1,5 +1,8 @@
 //! The documents of one stream, in memory as the compact bytes that are stored, served and hashed.
 //!
+//! The maps share their structure between clones: a clone costs nothing but two counts, may be read on another thread, and
+//! what is written meanwhile copies the nodes that it touches. So a checkpoint is a clone that somebody else encodes.
+//!
 //! Refused are values that aren't objects, whose `id` isn't their name, or that are larger than [`DOCUMENT_BYTES_MAX`].
 //!
 //! Invariant: [`Documents`] is the fold of the stream's events, each document the canonical text of its value (members
@@ -10,11 +13,11 @@ mod fold;
 mod tests;
 mod touched;
 
-use std::collections::BTreeMap;
 use std::hash::Hasher;
 use std::ops::Bound;
 use std::sync::Arc;
 
+use imbl::OrdMap;
 use serde_json::Value;
 use siphasher::sip128::{Hasher128, SipHasher13};
 
@@ -28,24 +31,32 @@ use crate::topic;
 /// The compact JSON of one document, including its `id`.
 pub type Body = Arc<[u8]>;
 
-/// Bytes that a document takes besides its text and its id: the places of both in a tree that is two thirds full, the
-/// counts of the shared bytes, and what the allocator adds.
-const DOCUMENT_OVERHEAD: usize = 96;
+/// Bytes that a document takes besides its text and its id, as measured with ids that ascend, which leave the tree half full:
+/// its place in a leaf (80) and above, the counts of both shared texts, and what the allocator adds.
+const DOCUMENT_OVERHEAD: usize = 168;
 
-/// Bytes that a collection takes besides its path and its documents.
-const COLLECTION_OVERHEAD: usize = 128;
+/// Bytes that a collection takes besides its path and its documents, as measured with one document in each: the first leaf,
+/// which has room for sixteen, and its place among the others.
+const COLLECTION_OVERHEAD: usize = 800;
 
 /// The documents of a stream by the path of their collection (`users/7/messages`) and by their id, ordered by bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Documents {
-    collections: BTreeMap<Box<str>, Collection>,
+    collections: OrdMap<Arc<str>, Collection>,
     bytes: usize,
 }
 
 /// The documents under one path. A collection stays when its last document goes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Collection {
-    documents: BTreeMap<Box<str>, Body>,
+    documents: OrdMap<Arc<str>, Document>,
+    changed: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Document {
+    body: Body,
+    /// The sequence of its last change, or a later one of its collection's.
     changed: u64,
 }
 
@@ -71,7 +82,7 @@ impl Collection {
     /// The documents whose ids are greater than `after` by bytes, in that order; all of them without `after`.
     pub fn documents(&self, after: Option<&str>) -> impl Iterator<Item = (&str, &Body)> {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        self.documents.range::<str, _>((from, Bound::Unbounded)).map(|(id, body)| (&**id, body))
+        self.documents.range::<_, str>((from, Bound::Unbounded)).map(|(id, document)| (&**id, &document.body))
     }
 }
 
@@ -100,8 +111,8 @@ pub struct Page<'a> {
 #[must_use]
 pub struct Undo {
     collection: Box<str>,
-    id: Box<str>,
-    body: Option<Body>,
+    id: Arc<str>,
+    document: Option<Document>,
     /// The collection's last change before; `None` if there was no collection.
     changed: Option<u64>,
 }
@@ -110,7 +121,20 @@ impl Documents {
     /// The document `id` of `collection`.
     #[must_use]
     pub fn get(&self, collection: &str, id: &str) -> Option<&Body> {
+        self.document(collection, id).map(|document| &document.body)
+    }
+
+    fn document(&self, collection: &str, id: &str) -> Option<&Document> {
         self.collections.get(collection)?.documents.get(id)
+    }
+
+    /// The sequence after which nothing in the collection at `path` has changed, or of that only the document `id`; 0 for what
+    /// was never there. Events after it are of other documents. It may be later than the last change: for a document that is
+    /// gone, or wasn't changed since the checkpoint that it was read from, it is its collection's.
+    #[must_use]
+    pub fn changed(&self, path: &str, id: Option<&str>) -> u64 {
+        let document = id.and_then(|id| self.document(path, id));
+        document.map_or_else(|| self.collection(path).map_or(0, Collection::changed), |document| document.changed)
     }
 
     /// The collection at `path`, if one was ever added.
@@ -124,28 +148,29 @@ impl Documents {
         self.collections.iter().map(|(path, collection)| (&**path, collection))
     }
 
-    /// Bytes of memory accounted for: texts, ids and paths, 96 more for each document and 128 more for each collection.
+    /// Bytes of memory accounted for: texts, ids and paths, 168 more for each document and 800 more for each collection.
+    /// What a clone keeps of earlier documents isn't among them.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Puts the document `id` in place of what was there, or removes it, and marks the collection as changed by the
-    /// event `sequence`. A collection that isn't there is added. A write that changes nothing but counts passes the
-    /// same body.
+    /// Puts the document `id` in place of what was there, or removes it, and marks it and the collection as changed by the
+    /// event `sequence`. A collection that isn't there is added.
     pub fn set(&mut self, collection: &str, id: &str, body: Option<Body>, sequence: u64) -> Undo {
         let changed = self.add_collection(collection, sequence);
-        let before = self.swap(collection, id, body);
-        Undo { collection: collection.into(), id: id.into(), body: before, changed }
+        let id = Arc::from(id);
+        let document = self.swap(collection, &id, body.map(|body| Document { body, changed: sequence }));
+        Undo { collection: collection.into(), id, document, changed }
     }
 
     /// Takes back one [`Documents::set`]. Several are taken back in the reverse of their order.
     pub fn undo(&mut self, undo: Undo) {
-        let _ = self.swap(&undo.collection, &undo.id, undo.body);
+        let _ = self.swap(&undo.collection, &undo.id, undo.document);
         match undo.changed {
             None => self.drop_collection(&undo.collection),
             Some(changed) => {
-                if let Some(collection) = self.collections.get_mut(&undo.collection) {
+                if let Some(collection) = self.collections.get_mut(&*undo.collection) {
                     collection.changed = changed;
                 }
             }
@@ -158,28 +183,28 @@ impl Documents {
             return Some(std::mem::replace(&mut collection.changed, sequence));
         }
         self.bytes += COLLECTION_OVERHEAD + path.len();
-        self.collections.insert(path.into(), Collection { documents: BTreeMap::new(), changed: sequence });
+        self.collections.insert(path.into(), Collection { documents: OrdMap::new(), changed: sequence });
         None
     }
 
     fn drop_collection(&mut self, path: &str) {
         if let Some(collection) = self.collections.remove(path) {
-            let documents = collection.documents.iter().map(|(id, body)| document_bytes(id, body));
+            let documents = collection.documents(None).map(|(id, body)| document_bytes(id, body));
             self.bytes -= COLLECTION_OVERHEAD + path.len() + documents.sum::<usize>();
         }
     }
 
-    /// Puts `body` in the place of the document and returns what was there; the collection must be.
-    fn swap(&mut self, collection: &str, id: &str, body: Option<Body>) -> Option<Body> {
+    /// Puts `document` in the place of what was there and returns that; the collection must be.
+    fn swap(&mut self, collection: &str, id: &Arc<str>, document: Option<Document>) -> Option<Document> {
         let documents = &mut self.collections.get_mut(collection)?.documents;
-        let before = match body {
-            Some(body) => {
-                self.bytes += document_bytes(id, &body);
-                documents.insert(id.into(), body)
+        let before = match document {
+            Some(document) => {
+                self.bytes += document_bytes(id, &document.body);
+                documents.insert(Arc::clone(id), document)
             }
-            None => documents.remove(id),
+            None => documents.remove(&**id),
         };
-        self.bytes -= before.as_ref().map_or(0, |before| document_bytes(id, before));
+        self.bytes -= before.as_ref().map_or(0, |before| document_bytes(id, &before.body));
         before
     }
 

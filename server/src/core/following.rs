@@ -13,7 +13,7 @@ use fantail_engine::stream::Refusal;
 use fantail_engine::topic::Place;
 
 use super::question::{From, Refused};
-use super::reader::{earliest, judge, scope};
+use super::reader::{earliest, furthest, judge, scope};
 use super::resident::Resident;
 use crate::storage::snapshot::Snapshot;
 
@@ -81,6 +81,7 @@ pub(super) fn begin(resident: &Resident, places: &[Place], from: &From) -> Resul
 }
 
 fn after(resident: &Resident, places: &[Place], sequence: u64) -> Result<Following, Refused> {
+    let sequence = furthest(resident, places, sequence);
     Ok(Following {
         filter: Filter::of(places.iter().map(Place::topic)),
         cursor: resident.stream().offset_after(sequence).map_or(Cursor::After(sequence), Cursor::At),

@@ -22,6 +22,22 @@ pub(super) fn scope(place: &Place) -> Scope<'_> {
     }
 }
 
+/// The furthest event behind which a reader of `places` may begin that has had everything up to `sequence`: the newest one,
+/// if none after `sequence` is of these places. So nobody looks through a log in vain, and a quiet document's cursor doesn't
+/// age out.
+pub(super) fn furthest(resident: &Resident, places: &[Place], sequence: u64) -> u64 {
+    let (documents, last) = (resident.stream().documents(), resident.stream().position().sequence);
+    let changed = |place: &Place| match scope(place) {
+        Scope::Stream => last,
+        Scope::Collection(path) => documents.changed(path, None),
+        Scope::Document(path, id) => documents.changed(path, Some(id)),
+    };
+    match places.iter().all(|place| changed(place) <= sequence) {
+        true => last,
+        false => sequence,
+    }
+}
+
 /// Answers a question that changes nothing.
 pub(super) fn read(resident: &Resident, question: Question) -> Answer {
     match question {
@@ -78,6 +94,7 @@ fn map(resident: &Resident, place: &Place) -> Answer {
 fn history(resident: &Resident, place: Place, after: &str, limit: usize) -> Answer {
     match (judge(resident, after), resident.stream().epochs()) {
         (Ok(sequence), Some(epochs)) => {
+            let sequence = furthest(resident, std::slice::from_ref(&place), sequence);
             let (filter, epochs) = (Filter::of([place.topic()]), epochs.clone());
             Answer::History(Box::new(Begin { stream: place.stream().to_owned(), filter, sequence, epochs, limit }))
         }

@@ -65,6 +65,45 @@ fn the_header_beats_every_parameter() {
     assert_eq!(server.follow(&format!("/messages?last_event_id={encoded}")).opening(), positions[2]);
 }
 
+#[test]
+fn with_nothing_after_its_cursor_a_follower_begins_at_the_end() {
+    let server = Server::start();
+    let positions = ten(&server);
+    for (n, changed) in positions.iter().enumerate() {
+        let target = format!("/messages/{n}");
+        let mut quiet = server.resume(&target, changed);
+        assert_eq!(quiet.opening(), positions[9]);
+        if let Some(before) = n.checked_sub(1).map(|before| &positions[before]) {
+            let mut behind = server.resume(&target, before);
+            assert_eq!((&behind.opening(), &behind.patch().0), (before, changed));
+        }
+        let page = server.get(&format!("{target}?history={changed}")).expect(200);
+        assert_eq!((page.position(), page.json()), (positions[9].as_str(), json!({"events": []})));
+    }
+    let both = "/-/events?topic=/messages/1&topic=/messages/2";
+    let mut behind = server.resume(both, &positions[1]);
+    assert_eq!((&behind.opening(), &behind.patch().0), (&positions[1], &positions[2]));
+    let mut followers = [server.resume(both, &positions[2]), server.resume("/messages/1/replies", &positions[0])];
+    for follower in &mut followers {
+        assert_eq!(follower.opening(), positions[9]);
+    }
+    let [both, replies] = &mut followers;
+    let live = server.put("/messages/1", r#"{"live":true}"#).expect(200).position().to_owned();
+    assert_eq!(both.patch().0, live);
+    let live = server.put("/messages/1/replies/1", "{}").expect(201).position().to_owned();
+    assert_eq!(replies.patch().0, live);
+
+    let gone = server.ask("DELETE", "/messages/4", &[], "").expect(204).position().to_owned();
+    let mut behind = server.resume("/messages/4", &positions[9]);
+    assert_eq!((&behind.opening(), &behind.patch().0), (&positions[9], &gone));
+    let last = server.put("/messages/5", r#"{"last":true}"#).expect(200).position().to_owned();
+    let mut gone = server.resume("/messages/4", &gone);
+    gone.opening();
+    assert_eq!(server.resume("/messages/4", &last).opening(), last);
+    let again = server.put("/messages/4", "{}").expect(201).position().to_owned();
+    assert_eq!(gone.patch().0, again);
+}
+
 /// That the follower is reset for `reason`, then gets a snapshot that leads to the map, and goes on live.
 fn check_reset(server: &Server, target: &str, cursor: &str, reason: &str) {
     let mut follower = server.resume(target, cursor);

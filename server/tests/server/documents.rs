@@ -193,11 +193,18 @@ fn an_update_that_changes_nothing_is_no_event() {
 fn a_keyed_write_that_changes_nothing_is_an_empty_event() {
     let server = Server::start();
     server.put("/messages/1", r#"{"a":1}"#).expect(201);
-    let mut follower = server.follow("/messages/1");
+    let (mut follower, mut document) = (server.follow("/messages"), server.follow("/messages/1"));
     follower.opening();
+    let opening = document.opening();
     let answer = server.ask("PUT", "/messages/1", &[JSON, ("Idempotency-Key", "k")], r#"{"a":1}"#).expect(200);
     assert_eq!(follower.patch(), (answer.position().to_owned(), json!([])));
     assert_eq!(split(answer.position()).1, 2);
+    // It is no event of the document's: neither for who is there, nor for who comes back.
+    let last = server.put("/messages/1", r#"{"a":2}"#).expect(200).position().to_owned();
+    assert_eq!(document.patch().0, last);
+    let mut document = server.resume("/messages/1", &opening);
+    document.opening();
+    assert_eq!(document.patch().0, last);
 }
 
 #[test]

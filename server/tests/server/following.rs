@@ -282,7 +282,8 @@ fn what_an_answer_reflects_is_where_to_follow_from() {
             let answer = server.get(target).expect(200);
             let mut value: Value = answer.json();
             let mut follower = server.resume(target.trim_end_matches("?as=map"), answer.position());
-            assert_eq!(follower.opening(), answer.position());
+            // It may begin later, where nothing of its topic came meanwhile.
+            assert!(split(&follower.opening()).1 >= split(answer.position()).1);
             for _ in 0..10 {
                 let (id, operations) = follower.patch();
                 assert!(split(&id).1 > split(answer.position()).1);

@@ -27,8 +27,8 @@ fn whole(documents: &Documents) -> Value {
 /// The sum that [`Documents::bytes`] promises.
 fn bytes(documents: &Documents) -> usize {
     let collections = documents.collections().map(|(path, collection)| {
-        let documents = collection.documents(None).map(|(id, body)| 96 + id.len() + body.len());
-        128 + path.len() + documents.sum::<usize>()
+        let documents = collection.documents(None).map(|(id, body)| DOCUMENT_OVERHEAD + id.len() + body.len());
+        COLLECTION_OVERHEAD + path.len() + documents.sum::<usize>()
     });
     collections.sum()
 }
@@ -112,6 +112,50 @@ fn lists_go_on_after_any_id() {
     let mut out = Vec::new();
     assert_eq!(documents.encode_list("a/1/\"", None, 5, &mut out), Page { last: None, more: false });
     assert_eq!(out, br#"{"a/1/\"":[]}"#);
+}
+
+#[test]
+fn what_changed_last_is_known_or_bounded() {
+    let mut documents = Documents::default();
+    let put = |documents: &mut Documents, id: &str, sequence| {
+        documents.set("notes", id, Some(body(json!({"id":id,"at":sequence}))), sequence)
+    };
+    let changed = |documents: &Documents, id| documents.changed("notes", id);
+    assert_eq!((changed(&documents, None), changed(&documents, Some("1"))), (0, 0), "nothing was ever there");
+    let _ = put(&mut documents, "1", 1);
+    let _ = put(&mut documents, "2", 2);
+    let _ = put(&mut documents, "1", 3);
+    assert_eq!([None, Some("1"), Some("2")].map(|id| changed(&documents, id)), [3, 3, 2]);
+    let _ = documents.set("notes", "2", None, 4);
+    let _ = put(&mut documents, "1", 5);
+    assert_eq!(changed(&documents, Some("2")), 5, "a document that is gone: no later than its collection");
+    assert_eq!(changed(&documents, Some("never")), 5);
+    let undo = put(&mut documents, "1", 6);
+    documents.undo(undo);
+    assert_eq!([None, Some("1")].map(|id| changed(&documents, id)), [5, 5]);
+    documents.fold(br#"[{"op":"replace","path":"/notes/1/at","value":0}]"#, 7).expect("an event applies");
+    documents.fold(br#"[{"op":"add","path":"/notes/3","value":{"id":"3"}}]"#, 8).expect("an event applies");
+    assert_eq!([None, Some("1"), Some("3")].map(|id| changed(&documents, id)), [8, 7, 8]);
+}
+
+#[test]
+fn a_clone_stays_as_it_was() {
+    let mut documents = Documents::default();
+    for id in 0..1_000 {
+        let id = id.to_string();
+        let _ = documents.set("notes", &id, Some(body(json!({"id":id}))), 1);
+    }
+    let clone = documents.clone();
+    let before = (map(&clone, Scope::Stream), clone.bytes());
+    for id in 0..1_000 {
+        let name = id.to_string();
+        let text = (id % 3 > 0).then(|| body(json!({"id":name,"n":id})));
+        let _ = documents.set("notes", &name, text, 2);
+        let _ = documents.set("more", &name, Some(body(json!({"id":name}))), 2);
+    }
+    assert_eq!((map(&clone, Scope::Stream), clone.bytes()), before);
+    assert_eq!((clone.collection("more"), clone.changed("notes", Some("1"))), (None, 1));
+    assert_eq!(documents.bytes(), bytes(&documents));
 }
 
 #[test]
