@@ -142,7 +142,7 @@ impl Follower {
             let is_lost = model.event(last.sequence).is_none_or(|event| event.position != last);
             let is_expired = last.sequence + 1 < stream.earliest();
             assert!(
-                last.sequence == 0 || judged.is_ok() == !(is_lost || is_expired),
+                last.sequence == 0 || judged.is_ok() != (is_lost || is_expired),
                 "follower {}: {last} is judged {judged:?}; it is lost: {is_lost}, expired: {is_expired}",
                 self.number
             );

@@ -68,9 +68,13 @@ enum Call {
     WriteIndex,
 }
 
-/// What the clerk has been asked for.
-enum Opening {
-    Segment { manifest: Option<Manifest>, first: u64, base: u64, sealed: Option<u64> },
+/// A segment that is to be begun.
+struct Opening {
+    manifest: Option<Manifest>,
+    first: u64,
+    base: u64,
+    /// The one before it.
+    sealed: Option<u64>,
 }
 
 /// See the module.
@@ -180,7 +184,7 @@ impl Home {
         match self.journal.step(now_ms) {
             Some(Step::Open { manifest, first, base }) => {
                 let sealed = self.files.take().map(|files| files.first);
-                self.opening = Some(Opening::Segment { manifest, first, base, sealed });
+                self.opening = Some(Opening { manifest, first, base, sealed });
             }
             Some(Step::Write(sealed)) => self.write(sealed),
             None => {}
@@ -287,7 +291,7 @@ impl Home {
 
     /// Opens the segment that is to be opened.
     pub(crate) fn run_opening(&mut self) {
-        let Some(Opening::Segment { manifest, first, base, sealed }) = self.opening.take() else { return };
+        let Some(Opening { manifest, first, base, sealed }) = self.opening.take() else { return };
         let begun = errand::open(&self.disk, manifest.as_ref(), sealed, first);
         match begun.and_then(|()| self.open_files(first, base)) {
             Ok(files) => {
