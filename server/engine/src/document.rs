@@ -148,6 +148,15 @@ impl Documents {
         self.collections.iter().map(|(path, collection)| (&**path, collection))
     }
 
+    /// Whether both are the same value, whenever it was that each document changed last.
+    #[must_use]
+    pub fn is_value_of(&self, other: &Documents) -> bool {
+        self.collections().count() == other.collections().count()
+            && self.collections().zip(other.collections()).all(|((path, ours), (other_path, theirs))| {
+                path == other_path && ours.len() == theirs.len() && ours.documents(None).eq(theirs.documents(None))
+            })
+    }
+
     /// Bytes of memory accounted for: texts, ids and paths, 168 more for each document and 800 more for each collection.
     /// What a clone keeps of earlier documents isn't among them.
     #[must_use]

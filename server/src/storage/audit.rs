@@ -267,7 +267,7 @@ impl Value {
             match &self.documents {
                 // What came between it and this event isn't there.
                 _ if place(&snapshot) < sequence => {}
-                Some(documents) if *documents != value => self.wrong.push((sequence, Wrong::Value)),
+                Some(documents) if !documents.is_value_of(&value) => self.wrong.push((sequence, Wrong::Value)),
                 Some(_) => {}
                 None => self.documents = Some(value),
             }
