@@ -119,8 +119,8 @@ enum Care {
     Written(u64),
     /// It is put in place.
     Installing(u64),
-    /// Segments are removed.
-    Dropping,
+    /// So many segments are removed.
+    Dropping(usize),
 }
 
 /// See the module.
@@ -304,7 +304,7 @@ impl Journal {
             | Care::WritingInVain
             | Care::Written(_)
             | Care::Installing(_)
-            | Care::Dropping => {}
+            | Care::Dropping(_) => {}
         }
     }
 
@@ -318,9 +318,9 @@ impl Journal {
             Care::None => {
                 let firsts = self.drop_segments(now_ms);
                 if !firsts.is_empty() {
-                    self.care = Care::Dropping;
                     // Those that couldn't be removed come first again: a log mustn't have a gap.
                     self.dropping.extend(firsts);
+                    self.care = Care::Dropping(self.dropping.len());
                     return Some(Upkeep::Drop(self.dropping.clone()));
                 }
                 if !self.is_checkpoint_due(now_ms) {
@@ -340,7 +340,7 @@ impl Journal {
                 self.care = Care::Installing(sequence);
                 Some(Upkeep::Install { sequence, newest })
             }
-            Care::Writing(_) | Care::WritingInVain | Care::Written(_) | Care::Installing(_) | Care::Dropping => None,
+            Care::Writing(_) | Care::WritingInVain | Care::Written(_) | Care::Installing(_) | Care::Dropping(_) => None,
         }
     }
 
@@ -391,12 +391,12 @@ impl Journal {
         firsts
     }
 
-    /// A segment turned out to be damaged: history up to its end isn't served any more. Its file stays as it is. Returns
-    /// whether anything changed.
+    /// A segment turned out to be damaged: history up to its end isn't served any more. Its file, and those before it,
+    /// stay until others go, so that no gap is left. Returns whether anything changed.
     pub fn give_up(&mut self, first: u64) -> bool {
         let Some(at) = self.segments.iter().position(|segment| segment.first == first) else { return false };
         let Some(next) = self.segments.get(at + 1).map(|next| next.first) else { return false };
-        self.segments.drain(..=at);
+        self.dropping.extend(self.segments.drain(..=at).map(|segment| segment.first));
         self.stream.retain(next);
         // Newcomers begin with a checkpoint and what follows it: that must be there.
         self.is_urgent = self.checkpoint.is_none_or(|installed| installed.sequence + 1 < next);
@@ -411,7 +411,7 @@ impl Journal {
         self.care = match (self.care, is_whole) {
             (Care::Writing(sequence), Ok(())) => Care::Written(sequence),
             (Care::Writing(_) | Care::WritingInVain, _) => Care::None,
-            (care @ (Care::None | Care::Written(_) | Care::Installing(_) | Care::Dropping), _) => care,
+            (care @ (Care::None | Care::Written(_) | Care::Installing(_) | Care::Dropping(_)), _) => care,
         };
     }
 
@@ -433,11 +433,10 @@ impl Journal {
 
     /// The segments' files are removed, or some are left: the next that go take them along.
     pub fn dropped(&mut self, is_done: Result<(), ()>) {
-        if self.care == Care::Dropping {
-            self.care = Care::None;
-        }
+        let Care::Dropping(count) = self.care else { return };
+        self.care = Care::None;
         if is_done.is_ok() {
-            self.dropping.clear();
+            self.dropping.drain(..count);
         }
     }
 
@@ -496,7 +495,7 @@ impl Journal {
         is_writing
             || match self.care {
                 Care::None | Care::Written(_) => false,
-                Care::Writing(_) | Care::WritingInVain | Care::Installing(_) | Care::Dropping => true,
+                Care::Writing(_) | Care::WritingInVain | Care::Installing(_) | Care::Dropping(_) => true,
             }
     }
 }
