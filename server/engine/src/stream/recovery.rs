@@ -120,8 +120,13 @@ pub fn recover<F: Folder>(
     let (checkpoint, log) = loop {
         let (checkpoint, documents) = newest_checkpoint(folder, &mut listing.checkpoints, start, &mut damaged);
         let covered = checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.position.sequence);
-        let log = Log::read(folder, &manifest, &listing, covered, left, documents)?;
+        let mut log = Log::read(folder, &manifest, &listing, covered, left, documents)?;
         if covered <= log.last {
+            break (checkpoint, log);
+        }
+        if let LogEnd::Damaged(_) = log.end {
+            log.begin_after(covered);
+            listing.segments.clear();
             break (checkpoint, log);
         }
         (start.tell)(Finding::CheckpointAhead { sequence: covered, last: log.last });
@@ -223,6 +228,13 @@ enum LogEnd {
 }
 
 impl Log {
+    /// The checkpoint knows more than the log does before its damage: its value is served, and no history until somebody has
+    /// mended the file.
+    fn begin_after(&mut self, covered: u64) {
+        self.segments.clear();
+        self.last = covered;
+    }
+
     /// Reads the segments after the event `covered`, that `documents` reflect, and folds their events. Nothing is changed
     /// but indexes, which hold no truth.
     fn read<F: Folder>(
