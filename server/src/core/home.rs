@@ -234,9 +234,9 @@ impl Home {
         let now_ms = clock::unix_ms();
         let Some(resident) = self.streams.get_mut(name) else { return };
         match resident.journal.step(now_ms) {
-            Some(Step::Open { manifest, first, base }) => {
+            Some(Step::Open { manifest, first, base, sealed }) => {
                 let (stream, folder) = (Arc::clone(name), Arc::clone(&resident.volume.folder));
-                let sealed = resident.files.take();
+                resident.files = None;
                 self.clerk.ask(self.core, Errand::Open { stream, folder, manifest, first, base, sealed });
             }
             Some(Step::Write(sealed)) => {

@@ -37,8 +37,8 @@ pub enum Errand {
         first: u64,
         /// Offset of its first byte in the log.
         base: u64,
-        /// The segment before it, to be sealed.
-        sealed: Option<Files>,
+        /// First sequence of the segment before it, to be sealed.
+        sealed: Option<u64>,
     },
     /// Note in the manifest that the log failed.
     Mark {
@@ -174,8 +174,7 @@ impl Errand {
     fn run(self) -> Done {
         match self {
             Errand::Open { stream, folder, manifest, first, base, sealed } => {
-                let before = sealed.as_ref().map(|files| files.first);
-                let begun = errand::open(&Directory::new(&folder), manifest.as_ref(), before, first);
+                let begun = errand::open(&Directory::new(&folder), manifest.as_ref(), sealed, first);
                 Done::Opened(stream, begun.and_then(|()| open(&folder, first, base)))
             }
             Errand::Mark { stream, folder, manifest } => {

@@ -10,7 +10,7 @@ use std::io::{self, Write};
 use crate::document::Documents;
 use crate::log::checkpoint::{self, Checkpoint, CheckpointError};
 use crate::log::folder::Folder;
-use crate::log::index::{self, Entry};
+use crate::log::index::{self, Entry, Index};
 use crate::log::manifest::{self, Manifest};
 use crate::log::segment::{self, Kind};
 use crate::position::Position;
@@ -71,14 +71,15 @@ pub fn mark(folder: &impl Folder, manifest: &Manifest) -> io::Result<()> {
     }
 }
 
-/// Makes a full segment durable and adds the postings to its index.
+/// Makes a full segment durable and adds the postings to its index, unless that was done before.
 fn seal(folder: &impl Folder, first: u64) -> io::Result<()> {
     sync(folder, first)?;
     let name = segment::name(first, Kind::Index);
     let postings = {
         let bytes = folder.read(&name)?.ok_or(io::ErrorKind::NotFound)?;
         let entries: Vec<Entry> = bytes.as_chunks::<{ Entry::BYTES }>().0.iter().map(Entry::decode).collect();
-        index::seal(&entries)
+        let is_sealed = Index::open(&bytes).is_ok_and(|index| index.is_sealed());
+        if is_sealed { Vec::new() } else { index::seal(&entries) }
     };
     let mut file = folder.append(&name)?;
     file.write_all(&postings)?;

@@ -45,6 +45,8 @@ pub enum Step {
         first: u64,
         /// Offset of its first byte in the log.
         base: u64,
+        /// First sequence of the segment before it, which may have been sealed already.
+        sealed: Option<u64>,
     },
     /// Write a group to the end of the newest segment.
     Write(Sealed),
@@ -225,7 +227,8 @@ impl Journal {
             self.is_open = false;
             let is_new = !std::mem::replace(&mut self.is_on_disk, true);
             let manifest = self.manifest(State::Open(self.policy.durability)).filter(|_| is_new);
-            return Some(Step::Open { manifest, first, base });
+            let sealed = self.segments.back().map(|newest| newest.first);
+            return Some(Step::Open { manifest, first, base, sealed });
         }
         let sealed = self.stream.seal(now_ms)?;
         self.phase = Phase::Writing;

@@ -116,12 +116,18 @@ pub fn recover<F: Folder>(
     folder.make()?;
     let mut listing = list(folder)?;
     let left = Left::by(manifest.state);
+    let unused = unused_segment(folder, &mut listing, left)?;
     let (mut ahead, mut damaged) = (Vec::new(), Vec::new());
     let (checkpoint, log) = loop {
         let (checkpoint, documents) = newest_checkpoint(folder, &mut listing.checkpoints, start, &mut damaged);
         let covered = checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.position.sequence);
-        let log = Log::read(folder, &manifest, &listing, covered, left, documents)?;
+        let mut log = Log::read(folder, &manifest, &listing, covered, left, documents)?;
         if covered <= log.last {
+            break (checkpoint, log);
+        }
+        if let LogEnd::Damaged(_) = log.end {
+            log.begin_after(covered);
+            listing.segments.clear();
             break (checkpoint, log);
         }
         (start.tell)(Finding::CheckpointAhead { sequence: covered, last: log.last });
@@ -143,17 +149,24 @@ pub fn recover<F: Folder>(
     if failure.is_none() && (is_cut || left == Left::Unsynced || !ahead.is_empty()) {
         match begin_epoch(&mut manifest, earliest, log.last + 1, start) {
             Err(error) => failure = Some(error.to_string()),
-            Ok(()) => mend(folder, &mut manifest, &log, newest, &ahead)?,
+            Ok(()) => {
+                mend(folder, &mut manifest, &log, newest, &ahead)?;
+                if let Some(first) = unused {
+                    // Its other files go with what retention left.
+                    folder.remove(&segment::name(first, Kind::Log))?;
+                    folder.sync()?;
+                }
+            }
         }
     } else if let Some(newest) = newest.filter(|_| failure.is_none()) {
         keep(folder, newest.first, &log)?;
     }
-    let (keys, unused) = read_keys(folder, &listing, log.last, start.now_ms)?;
+    let (keys, unused_keys) = read_keys(folder, &listing, log.last, start.now_ms)?;
     if failure.is_none() {
         settle(folder, &mut manifest, start.durability)?;
         // It would count as the one that is fallen back to.
         set_aside(folder, &damaged, "damaged")?;
-        clear(folder, &listing, &unused)?;
+        clear(folder, &listing, &unused_keys)?;
     }
     let origin = Origin {
         documents: log.documents,
@@ -223,6 +236,13 @@ enum LogEnd {
 }
 
 impl Log {
+    /// The checkpoint knows more than the log does before its damage: its value is served, and no history until somebody has
+    /// mended the file.
+    fn begin_after(&mut self, covered: u64) {
+        self.segments.clear();
+        self.last = covered;
+    }
+
     /// Reads the segments after the event `covered`, that `documents` reflect, and folds their events. Nothing is changed
     /// but indexes, which hold no truth.
     fn read<F: Folder>(
@@ -345,6 +365,17 @@ fn list<F: Folder>(folder: &F) -> io::Result<Listing> {
     listing.checkpoints.sort_unstable();
     listing.keys.sort_unstable();
     Ok(listing)
+}
+
+/// Takes a newest segment without a byte from the list, if not all before it need be synced: it was begun while the log failed,
+/// by a sync that had nothing left to say. Then the one before it is the newest, and is mended.
+fn unused_segment<F: Folder>(folder: &F, listing: &mut Listing, left: Left) -> io::Result<Option<u64>> {
+    let [.., _, newest] = listing.segments[..] else { return Ok(None) };
+    if left == Left::Synced || folder.length(&segment::name(newest, Kind::Log))? > 0 {
+        return Ok(None);
+    }
+    listing.segments.pop();
+    Ok(Some(newest))
 }
 
 /// The newest checkpoint that is whole, and its documents. Damaged ones are passed over for those before them, and taken from

@@ -7,7 +7,7 @@ use fantail_engine::document::Scope;
 use fantail_engine::log::checkpoint;
 use fantail_engine::log::filter::Filter;
 use fantail_engine::log::folder::Folder;
-use fantail_engine::log::index::Index;
+use fantail_engine::log::index::{Entry, Index};
 use fantail_engine::log::manifest::Unservable;
 use fantail_engine::log::segment::{self, Check, Kind};
 use fantail_engine::log::view::{Piece, Shelf, Step, Unread, View};
@@ -80,11 +80,17 @@ impl Files {
             Piece::Bytes { segment, .. } => (segment, Kind::Log),
             Piece::Index { segment, .. } => (segment, Kind::Index),
         };
-        let Some(bytes) = disk.read(&segment::name(first, kind)).expect("a disk that reads") else { return Ok(false) };
+        let Some(mut bytes) = disk.read(&segment::name(first, kind)).expect("a disk that reads") else {
+            return Ok(false);
+        };
         // A segment that others follow is looked at whole before anything of it is shown.
         let is_sealed = view.segments.back().is_some_and(|newest| newest.first != first);
         if kind == Kind::Log && is_sealed && Check::new(first).end(&bytes).is_err() {
             return Err(Unread::Refuted(first));
+        }
+        // Behind the entries of a segment that is written there may be anything: what seals it may have failed half-way.
+        if let (Piece::Index { entries, .. }, false) = (piece, is_sealed) {
+            bytes.truncate(entries as usize * Entry::BYTES);
         }
         self.pieces.insert((first, kind == Kind::Log), bytes);
         Ok(true)

@@ -97,6 +97,8 @@ pub(crate) struct Home {
     pub(crate) written: u64,
     /// The bytes of the group that was sealed last.
     pub(crate) sealed: Vec<u8>,
+    /// Bytes of the largest group so far.
+    pub(crate) largest: usize,
 }
 
 impl Home {
@@ -127,6 +129,7 @@ impl Home {
             listeners: Vec::new(),
             boxes: (0..cores).map(|_| VecDeque::new()).collect(),
             sealed: Vec::new(),
+            largest: 0,
         }
     }
 
@@ -182,8 +185,8 @@ impl Home {
     /// Begins whatever is due.
     pub(crate) fn advance(&mut self, now_ms: u64) {
         match self.journal.step(now_ms) {
-            Some(Step::Open { manifest, first, base }) => {
-                let sealed = self.files.take().map(|files| files.first);
+            Some(Step::Open { manifest, first, base, sealed }) => {
+                self.files = None;
                 self.opening = Some(Opening { manifest, first, base, sealed });
             }
             Some(Step::Write(sealed)) => self.write(sealed),
@@ -222,6 +225,7 @@ impl Home {
         calls.insert(sealed.last as usize % (calls.len() + 1), Call::WriteIndex);
         self.written = sealed.last;
         self.sealed = sealed.appended.bytes().to_vec();
+        self.largest = self.largest.max(self.sealed.len());
         self.flight = Some(Flight { sealed, calls, failure: None });
         self.publish();
     }
@@ -280,8 +284,21 @@ impl Home {
         false
     }
 
+    /// No descriptor is left to open the segment with that is to be opened.
+    pub(crate) fn put_off(&mut self) {
+        if self.opening.take().is_some() {
+            self.journal.put_off();
+            self.refuse();
+        }
+    }
+
     fn fail(&mut self, error: &io::Error) {
         self.mark = self.journal.fail(error.to_string());
+        self.refuse();
+    }
+
+    /// Says to all that wait that what they wait for was taken back.
+    fn refuse(&mut self) {
         for (_, waiting) in std::mem::take(&mut self.waiting) {
             if let Waiting::Follower(core, number, beginning) = waiting {
                 self.boxes[core].push_back(Letter::Refuse(number, beginning.question));

@@ -84,7 +84,7 @@ impl World {
     pub(crate) fn new(seed: u64) -> World {
         let mut random = Random::new(seed);
         let durability = *random.pick(&[Durability::Sync, Durability::Sync, Durability::Flush, Durability::None]);
-        let is_large = random.chance(40);
+        let is_large = random.chance(60);
         let text_bytes = if is_large { 120_000 } else { *random.pick(&[4, 30, 200]) };
         let unit = text_bytes as u64 + 100;
         let some = |random: &mut Random, values: &[u64]| random.chance(500).then(|| *random.pick(values));
@@ -151,6 +151,7 @@ impl World {
                 self.note_frames();
             }
             44..60 => drop(self.home.call()),
+            60..64 if self.random.chance(30) => self.home.put_off(),
             60..64 => self.home.run_opening(),
             64..68 => self.home.run_upkeep(self.now_ms),
             68 => self.home.run_mark(),
@@ -335,7 +336,7 @@ impl World {
         );
         for view in self.views.iter().flatten() {
             assert!(view.published <= journal.published(), "a core shows what isn't published");
-            check_memory(view);
+            check_memory(view, self.home.largest);
         }
         if let Some(last) = self.model.event(self.model.last()) {
             assert_eq!(stream.position(), last.position, "the newest position");
@@ -395,10 +396,10 @@ fn fresh_epoch(random: &mut Random) -> Epoch {
 }
 
 /// What a core holds of a log is bounded, however long that is.
-fn check_memory(view: &View) {
+fn check_memory(view: &View, group_bytes: usize) {
     let Some(start) = view.blocks.start() else { return };
     let count = view.blocks.extents(start, u64::MAX).map_or(0, Iterator::count);
     assert!(count <= TAIL_BLOCKS_MAX * GROUP_EVENTS_MAX, "{count} events in memory");
     let held = view.published.saturating_sub(start) as usize;
-    assert!(held <= TAIL_BLOCKS_MAX * 4 * BLOCK_BYTES, "{held} bytes in memory");
+    assert!(held <= TAIL_BLOCKS_MAX * group_bytes.max(BLOCK_BYTES), "{held} bytes in memory");
 }
