@@ -57,7 +57,7 @@ impl Snapshot {
     /// # Errors
     /// If it can't be read, or a part isn't what this program would have written.
     pub fn documents(&self) -> Result<Documents, CheckpointFault> {
-        Ok(Documents::read(&self.checkpoint, &*Mapped::new(&self.file)?)?)
+        Ok(Documents::read(&self.checkpoint, &Mapped::new(&self.file)?)?)
     }
 
     /// The file itself.
