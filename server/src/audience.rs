@@ -10,6 +10,7 @@
 mod followers;
 mod heartbeat;
 mod quantum;
+mod queue;
 mod seat;
 mod shelf;
 #[cfg(test)]
@@ -32,6 +33,7 @@ use rustc_hash::FxHashMap;
 use slab::Slab;
 
 use self::followers::Followers;
+use self::queue::{Queue, Reads};
 use self::seat::{Kind, SeatId, State, TIERS_MAX, armed};
 pub(crate) use self::shelf::Wait;
 use self::shelf::{Shelf, Waiter};
@@ -97,8 +99,8 @@ pub struct Audience {
     followers: Slab<Followers>,
     /// Followers with live seats that have something to get.
     hot: VecDeque<u32>,
-    /// Seats that walk the log on their own, each at most once, with the generation that they had.
-    behind: VecDeque<(SeatId, u16)>,
+    /// Seats that walk the log on their own.
+    behind: Queue,
     snapshots: FxHashMap<SeatId, (Reading, u64)>,
     shelf: Shelf,
     completions: Vec<Completion>,
@@ -128,7 +130,7 @@ impl Audience {
             watched: Slab::new(),
             followers: Slab::new(),
             hot: VecDeque::new(),
-            behind: VecDeque::new(),
+            behind: Queue::default(),
             snapshots: FxHashMap::default(),
             shelf: Shelf::new(core, pager),
             completions: Vec::new(),
@@ -233,7 +235,7 @@ impl Audience {
         for (id, generation) in self.shelf.arrive(key, page) {
             let seat = self.tiers[id.tier()].seat(id.slot());
             match seat.state == State::Behind && seat.generation == generation {
-                true if is_here => self.behind.push_front((id, generation)),
+                true if is_here => self.behind.push_first((id, generation)),
                 true => self.leave(id),
                 false => {}
             }
@@ -386,9 +388,8 @@ impl Audience {
             reading.parts.push_front(part);
             self.snapshots.insert(id, (reading, start.cursor));
         }
-        let generation = seat.generation;
         self.expect_departure(id);
-        self.behind.push_back((id, generation));
+        self.await_turn(id);
         self.counts.seated += 1;
         self.counts.seatings += 1;
         Ok(())
@@ -472,8 +473,7 @@ impl Audience {
                     _ => {
                         self.counts.stalled -= 1;
                         seat.state = State::Behind;
-                        let generation = seat.generation;
-                        self.behind.push_back((id, generation));
+                        self.await_turn(id);
                     }
                 }
             }
@@ -530,23 +530,32 @@ impl Audience {
     /// A live seat that lags too far walks the log on its own.
     fn fall_behind(&mut self, id: SeatId) {
         self.rise(id);
+        self.tiers[id.tier()].seat(id.slot()).state = State::Behind;
+        self.await_turn(id);
+    }
+
+    /// A seat that is behind takes its place among those that wait for their turn.
+    fn await_turn(&mut self, id: SeatId) {
         let seat = self.tiers[id.tier()].seat(id.slot());
-        seat.state = State::Behind;
-        let generation = seat.generation;
-        self.behind.push_back((id, generation));
+        let view = &self.watched[self.followers[seat.followers as usize].view.0 as usize].view;
+        let reads = match !seat.in_snapshot && view.is_in_tail(seat.cursor) {
+            true => Reads::Tail,
+            false => Reads::History,
+        };
+        self.behind.push((id, seat.generation), reads);
     }
 
     /// Sends all live seats of some followers to walk the log on their own.
     fn demote(&mut self, id: u32) {
         let followers = &mut self.followers[id as usize];
-        let base = followers.base;
-        for seat_id in followers.live.drain(..) {
-            let seat = self.tiers[seat_id.tier()].seat(seat_id.slot());
+        let (base, live) = (followers.base, std::mem::take(&mut followers.live));
+        followers.settle(self.watched[followers.view.0 as usize].view.published);
+        for id in live {
+            let seat = self.tiers[id.tier()].seat(id.slot());
             seat.cursor = seat.cursor.max(base);
             seat.state = State::Behind;
-            self.behind.push_back((seat_id, seat.generation));
+            self.await_turn(id);
         }
-        followers.settle(self.watched[followers.view.0 as usize].view.published);
     }
 
     /// What a seat is to read next can't be sent now: it waits for it, or is shown out.

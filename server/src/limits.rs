@@ -108,8 +108,9 @@ pub(crate) const SHELF_BYTES: u64 = 64 * 1024 * 1024;
 /// Pages that a core asks for at once: more than that would only wait with the pager.
 pub(crate) const ASKED_MAX: usize = 16;
 
-/// Bytes that are read at once when a segment is verified, unless a group is larger.
-pub(crate) const CHECK_BYTES: u64 = 4 * 1024 * 1024;
+/// Bytes that are read at once when a segment is verified, unless a group is larger, before others may have the CPU: some
+/// 0.2 ms.
+pub(crate) const CHECK_BYTES: u64 = 256 * 1024;
 
 /// Segments that are known to be whole: two mebibytes. Beyond, they are read again.
 pub(crate) const VERIFIED_MAX: usize = 64 * 1024;

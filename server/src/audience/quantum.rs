@@ -88,7 +88,7 @@ impl Audience {
         for (id, generation) in visited {
             let seat = self.tiers[id.tier()].seat(id.slot());
             if seat.state == State::Behind && seat.generation == generation {
-                self.behind.push_back((id, generation));
+                self.await_turn(id);
             }
         }
         !self.hot.is_empty()
@@ -176,7 +176,7 @@ impl Audience {
             if budget.is_spent() {
                 break;
             }
-            let Some((id, generation)) = self.behind.pop_front() else { break };
+            let Some((id, generation)) = self.behind.pop() else { break };
             let seat = self.tiers[id.tier()].seat(id.slot());
             if seat.state != State::Behind || seat.generation != generation {
                 continue;

@@ -12,7 +12,7 @@ use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread::JoinHandle;
+use std::thread::{self, JoinHandle};
 
 use crossbeam::channel::{Receiver, Sender, unbounded};
 use fantail_engine::log::index::{Entry, Index, IndexError};
@@ -149,7 +149,7 @@ impl Pager {
     /// If the system refuses a thread.
     pub fn start(report: impl Fn(usize, Paged) + Send + 'static) -> io::Result<(Pager, JoinHandle<()>)> {
         let (requests, inbox): (_, Receiver<Message>) = unbounded();
-        let thread = std::thread::Builder::new().name("pages".into()).spawn(move || {
+        let thread = thread::Builder::new().name("pages".into()).spawn(move || {
             let mut verified = FxHashSet::default();
             while let Ok(Message::Request(core, request)) = inbox.recv() {
                 let result = request.map(&mut verified).inspect_err(|unpaged| request.complain(unpaged));
@@ -268,5 +268,7 @@ fn verify(file: &File, first: u64) -> Result<(), Unpaged> {
             0 => return check.end(&bytes).map_err(Unpaged::Damaged),
             _ => check.feed(&bytes).map_err(Unpaged::Damaged)?,
         };
+        // The core may have no other CPU than this one.
+        thread::yield_now();
     }
 }

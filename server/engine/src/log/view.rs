@@ -273,15 +273,19 @@ impl View {
     /// Whether the byte at `cursor` can still be read, or needn't be.
     #[must_use]
     pub fn serves(&self, cursor: u64) -> bool {
-        cursor >= self.published
-            || self.blocks.start().is_some_and(|start| start <= cursor)
-            || self.segment_at(cursor).is_ok()
+        self.is_in_tail(cursor) || self.segment_at(cursor).is_ok()
+    }
+
+    /// Whether what comes at `cursor` is in the tail, or nothing does yet.
+    #[must_use]
+    pub fn is_in_tail(&self, cursor: u64) -> bool {
+        cursor >= self.published || self.blocks.start().is_some_and(|start| start <= cursor)
     }
 
     /// The piece that holds the byte at `offset`, if that is to be read from a segment.
     #[must_use]
     pub fn piece_at(&self, offset: u64) -> Option<Piece> {
-        if offset >= self.published || self.blocks.start().is_some_and(|start| start <= offset) {
+        if self.is_in_tail(offset) {
             return None;
         }
         let (segment, _) = self.segment_at(offset).ok()?;
