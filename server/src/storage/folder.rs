@@ -6,6 +6,7 @@ use std::ops::Deref;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use fantail_engine::log::audit::Ending;
 use fantail_engine::log::folder::Folder;
@@ -249,9 +250,24 @@ impl Deref for Mapped {
     }
 }
 
+/// A file that is written beside the cores, which may have no other CPU than this thread: after each piece they go first.
+pub struct Patient(File);
+
+impl Write for Patient {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.0.write(bytes);
+        thread::yield_now();
+        written
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
 impl Folder for Directory<'_> {
     type Bytes = Mapped;
-    type Writer = BufWriter<File>;
+    type Writer = BufWriter<Patient>;
 
     fn make(&self) -> io::Result<()> {
         fs::create_dir_all(self.path)?;
@@ -276,12 +292,13 @@ impl Folder for Directory<'_> {
         Ok(fs::metadata(self.path.join(name))?.len())
     }
 
-    fn create(&self, name: &str) -> io::Result<BufWriter<File>> {
-        File::create(self.path.join(name)).map(BufWriter::new)
+    fn create(&self, name: &str) -> io::Result<BufWriter<Patient>> {
+        File::create(self.path.join(name)).map(Patient).map(BufWriter::new)
     }
 
-    fn append(&self, name: &str) -> io::Result<BufWriter<File>> {
-        OpenOptions::new().append(true).create(true).open(self.path.join(name)).map(BufWriter::new)
+    fn append(&self, name: &str) -> io::Result<BufWriter<Patient>> {
+        let file = OpenOptions::new().append(true).create(true).open(self.path.join(name))?;
+        Ok(BufWriter::new(Patient(file)))
     }
 
     fn replace(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
