@@ -337,8 +337,8 @@ impl Core {
 
     /// Whether no further connection may be let in.
     pub(crate) fn has_too_many_connections(&self) -> bool {
-        self.conversations.get() - self.refused.get() + self.audience.borrow().seated()
-            >= self.settings().connections_max
+        let conversations = self.conversations.get() - self.refused.get() - self.admins.get();
+        conversations + self.audience.borrow().seated() >= self.settings().connections_max
     }
 
     /// A conversation begins.

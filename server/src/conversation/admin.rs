@@ -6,8 +6,6 @@
 mod metrics;
 mod report;
 
-use std::rc::Rc;
-
 use fantail_engine::protocol::exposition;
 use fantail_engine::protocol::http1::Method;
 use fantail_engine::protocol::problem::Problem;
@@ -34,7 +32,6 @@ const ALLOW_STREAM: &str = "GET, HEAD, DELETE, OPTIONS";
 /// What is shown of all cores together.
 pub(super) enum View {
     Metrics,
-    Config,
     Streams,
     /// The stream of this name.
     Stream(String),
@@ -44,7 +41,7 @@ impl View {
     /// How closely it needs the seats looked at.
     pub(super) fn scrutiny(&self) -> Scrutiny {
         match self {
-            View::Metrics | View::Config => Scrutiny::Counts,
+            View::Metrics => Scrutiny::Counts,
             View::Streams | View::Stream(_) => Scrutiny::Seats,
         }
     }
@@ -55,7 +52,7 @@ pub(super) fn plan(inquiry: &Inquiry) -> Result<Plan, Answered> {
     let (found, allow) = match inquiry.path.as_str() {
         "/" => (Plan::Answer(Answered::fixed("text/plain", INDEX)), ALLOW),
         "/metrics" => (Plan::Survey(View::Metrics), ALLOW),
-        "/config" => (Plan::Survey(View::Config), ALLOW),
+        "/config" => (Plan::Config, ALLOW),
         "/streams" => (Plan::Survey(View::Streams), ALLOW),
         "/health/live" => (Plan::Answer(Answered::fixed("text/plain", b"live\n")), ALLOW),
         // It listens only once all streams are recovered.
@@ -89,11 +86,10 @@ fn stream(path: &str) -> Result<String, Problem> {
 }
 
 /// What the client is shown of the cores' answers.
-pub(super) fn show(core: &Rc<Core>, view: &View, answers: Vec<Answer>) -> Answered {
+pub(super) fn show(core: &Core, view: &View, answers: Vec<Answer>) -> Answered {
     let surveys: Vec<Survey> = answers.into_iter().map(survey).collect();
     let answered = match view {
         View::Metrics => Answered::text(exposition::CONTENT_TYPE, metrics::expose(core, &surveys)),
-        View::Config => Answered::json(200, report::config(core)),
         View::Streams => Answered::json(200, report::streams(&surveys)),
         View::Stream(name) => match report::stream(&surveys, name) {
             Some(body) => Answered::json(200, body),
@@ -101,6 +97,11 @@ pub(super) fn show(core: &Rc<Core>, view: &View, answers: Vec<Answer>) -> Answer
         },
     };
     answered.field("Cache-Control", "no-store")
+}
+
+/// What the server runs with.
+pub(super) fn config(core: &Core) -> Answered {
+    Answered::json(200, report::config(core)).field("Cache-Control", "no-store")
 }
 
 fn survey(answer: Answer) -> Survey {

@@ -40,6 +40,8 @@ pub(super) enum Plan {
     Read { question: Question, guard: Guard, link: String },
     /// It writes.
     Write(Write),
+    /// It wants to know what the server runs with.
+    Config,
     /// It wants to know how the server is.
     Survey(View),
     /// It wants a stream to be gone.
@@ -152,7 +154,7 @@ impl Plan {
         match self {
             Plan::Write(Write { key: Some(_), .. } | Write { intent: Intent::Patch | Intent::Merge, .. }) => None,
             Plan::Write(write) => Some(write.place.stream()),
-            Plan::Answer(_) | Plan::Read { .. } | Plan::Survey(_) | Plan::Delete(_) => None,
+            Plan::Answer(_) | Plan::Read { .. } | Plan::Config | Plan::Survey(_) | Plan::Delete(_) => None,
         }
     }
 
@@ -165,6 +167,7 @@ impl Plan {
                 Ok(question) => Reply::Written(core.ask(question)),
                 Err(problem) => Reply::Ready(problem.into()),
             },
+            Plan::Config => Reply::Ready(admin::config(core)),
             Plan::Survey(view) => Reply::Survey { asked: core.survey_all(view.scrutiny()), view },
             Plan::Delete(stream) => Reply::Deleted(core.ask(Question::Delete(stream))),
         }

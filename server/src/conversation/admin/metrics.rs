@@ -38,14 +38,17 @@ fn resident_bytes() -> Option<u64> {
     Some(kib.parse::<u64>().ok()? * 1024)
 }
 
+/// Adds up what each core has counted.
+fn sum(surveys: &[Survey], count: fn(&Survey) -> u64) -> u64 {
+    surveys.iter().map(count).sum()
+}
+
 fn conversations(out: &mut Exposition, surveys: &[Survey]) {
-    let sum = |count: fn(&Survey) -> u64| surveys.iter().map(count).sum::<u64>();
-    let accepted = sum(|survey| survey.talk.accepted);
-    out.single("fantail_connections_total", Kind::Counter, "Connections that were accepted.", accepted);
-    let turned_away = sum(|survey| survey.talk.turned_away);
+    let mut counter = |name, help, count| out.single(name, Kind::Counter, help, sum(surveys, count));
+    counter("fantail_connections_total", "Connections that were accepted.", |survey| survey.talk.accepted);
     let help = "Connections that were only told that the server is full.";
-    out.single("fantail_connections_turned_away_total", Kind::Counter, help, turned_away);
-    let now = sum(|survey| survey.conversations as u64);
+    counter("fantail_connections_turned_away_total", help, |survey| survey.talk.turned_away);
+    let now = sum(surveys, |survey| survey.conversations as u64);
     out.single("fantail_conversations", Kind::Gauge, "Connections that talk now; seats aren't among them.", now);
     let help = "Requests that were answered, by the class of the status; those to follow when they were seated.";
     let mut requests = out.metric("fantail_requests_total", Kind::Counter, help);
@@ -56,43 +59,31 @@ fn conversations(out: &mut Exposition, surveys: &[Survey]) {
 }
 
 fn audience(out: &mut Exposition, surveys: &[Survey]) {
-    let sum = |count: fn(&Survey) -> u64| surveys.iter().map(count).sum::<u64>();
-    let rows: [(&str, Kind, &str, fn(&Survey) -> u64); 8] = [
-        ("fantail_seats", Kind::Gauge, "Seats that are taken now.", |survey| survey.audience.seated as u64),
-        ("fantail_seats_stalled", Kind::Gauge, "Those of them whose socket is full.", |survey| {
-            survey.audience.stalled as u64
-        }),
-        ("fantail_seatings_total", Kind::Counter, "Seats that were taken.", |survey| survey.audience.seatings),
-        ("fantail_departures_total", Kind::Counter, "Seats that were left, for whatever reason.", |survey| {
-            survey.audience.departures
-        }),
-        ("fantail_expirations_total", Kind::Counter, "Seats closed as retention had passed them.", |survey| {
-            survey.audience.expired
-        }),
-        ("fantail_stalls_total", Kind::Counter, "Times that a seat's socket was full.", |survey| {
-            survey.audience.stalls
-        }),
-        ("fantail_sends_total", Kind::Counter, "Sends to seats; each holds one frame or many.", |survey| {
-            survey.audience.sends
-        }),
-        ("fantail_sent_bytes_total", Kind::Counter, "Bytes of logs and checkpoints that seats were sent.", |survey| {
-            survey.audience.sent_bytes
-        }),
-    ];
-    for (name, kind, help, count) in rows {
-        out.single(name, kind, help, sum(count));
-    }
+    let mut add = |name, kind, help, count| out.single(name, kind, help, sum(surveys, count));
+    add("fantail_seats", Kind::Gauge, "Seats that are taken now.", |survey| survey.audience.seated as u64);
+    let help = "Those of them whose socket is full.";
+    add("fantail_seats_stalled", Kind::Gauge, help, |survey| survey.audience.stalled as u64);
+    add("fantail_seatings_total", Kind::Counter, "Seats that were taken.", |survey| survey.audience.seatings);
+    let help = "Seats that were left, for whatever reason.";
+    add("fantail_departures_total", Kind::Counter, help, |survey| survey.audience.departures);
+    let help = "Seats that were closed as retention had passed them.";
+    add("fantail_expirations_total", Kind::Counter, help, |survey| survey.audience.expired);
+    let help = "Times that a seat's socket was full.";
+    add("fantail_stalls_total", Kind::Counter, help, |survey| survey.audience.stalls);
+    let help = "Sends to seats; each holds one frame or many.";
+    add("fantail_sends_total", Kind::Counter, help, |survey| survey.audience.sends);
+    let help = "Bytes of logs and checkpoints that seats were sent.";
+    add("fantail_sent_bytes_total", Kind::Counter, help, |survey| survey.audience.sent_bytes);
 }
 
 fn log(out: &mut Exposition, surveys: &[Survey]) {
-    let sum = |count: fn(&Survey) -> u64| surveys.iter().map(count).sum::<u64>();
-    let mut counter = |name, help, value: u64| out.single(name, Kind::Counter, help, value);
-    counter("fantail_events_total", "Events that were committed.", sum(|survey| survey.kept.events));
-    counter("fantail_groups_total", "Groups of events that were written.", sum(|survey| survey.disk.groups));
+    let mut counter = |name, help, count| out.single(name, Kind::Counter, help, sum(surveys, count));
+    counter("fantail_events_total", "Events that were committed.", |survey| survey.kept.events);
+    counter("fantail_groups_total", "Groups of events that were written.", |survey| survey.disk.groups);
     let help = "Writes to logs that were done when they were on the medium.";
-    counter("fantail_syncs_total", help, sum(|survey| survey.disk.syncs));
+    counter("fantail_syncs_total", help, |survey| survey.disk.syncs);
     let help = "Times that a log couldn't be written or opened.";
-    counter("fantail_log_failures_total", help, sum(|survey| survey.kept.failures));
+    counter("fantail_log_failures_total", help, |survey| survey.kept.failures);
 }
 
 fn streams(out: &mut Exposition, streams: &[Followed<'_>], core: &Core) {
