@@ -94,7 +94,8 @@ class Fantail(Process):
     """On one core, listening where its first line says. `stderr` gets its log."""
 
     def __init__(self, *options, folder=None, stderr=subprocess.DEVNULL):
-        command = lambda data: [binaries()["fantail"], "--cores", 1, "--listen", "0.0.0.0:0", "--data", data, *options]
+        listen = ["--listen", "0.0.0.0:0", "--admin", "off"]
+        command = lambda data: [binaries()["fantail"], "--cores", 1, *listen, "--data", data, *options]
         super().__init__(command, folder, stdout=subprocess.PIPE, stderr=stderr)
         self.port = int(self.process.stdout.readline().split("://")[1].split()[0].rsplit(":", 1)[1])
 

@@ -7,6 +7,7 @@
 //! Invariant: at most one send of a seat is in flight, and all sends have completed when an enter returns; so between
 //! quanta every cursor says exactly what the kernel has taken.
 
+mod census;
 mod followers;
 mod heartbeat;
 mod quantum;
@@ -32,6 +33,7 @@ use fantail_engine::position::Position;
 use rustc_hash::FxHashMap;
 use slab::Slab;
 
+pub use self::census::{Listening, Scrutiny};
 use self::followers::Followers;
 use self::queue::{Queue, Reads};
 use self::seat::{Kind, SeatId, State, TIERS_MAX, armed};
@@ -77,6 +79,18 @@ pub struct Counts {
     pub departures: u64,
     /// Those of them that were at what isn't retained any more.
     pub expired: u64,
+    /// Sends of the log's and of checkpoints' bytes.
+    pub sends: u64,
+    /// Bytes of them that the kernel took.
+    pub sent_bytes: u64,
+}
+
+impl Counts {
+    /// Notes a send that is about to be made: what the kernel doesn't take of it comes off again.
+    fn sent(&mut self, bytes: &[u8]) {
+        self.sends += 1;
+        self.sent_bytes += bytes.len() as u64;
+    }
 }
 
 /// When it is noticed that a listener has gone.
@@ -397,6 +411,7 @@ impl Audience {
 
     fn join(&mut self, view: ViewId, filter: Filter) -> u32 {
         let watched = &mut self.watched[view.0 as usize];
+        watched.seats += 1;
         let known = watched.find(&filter, |id| self.followers[id as usize].filter == filter);
         let id = known.unwrap_or_else(|| {
             let id = self.followers.vacant_key() as u32;
@@ -409,7 +424,9 @@ impl Audience {
     }
 
     fn part(&mut self, id: u32) {
-        self.followers[id as usize].members -= 1;
+        let followers = &mut self.followers[id as usize];
+        followers.members -= 1;
+        self.watched[followers.view.0 as usize].seats -= 1;
         self.forget_if_empty(id);
     }
 
@@ -432,7 +449,9 @@ impl Audience {
         match tag.kind {
             Kind::Send => {
                 // Only what wasn't sent whole gets here. The cursor was moved as if it had been.
-                seat.cursor -= u64::from(tag.length) - result.max(0) as u64;
+                let unsent = u64::from(tag.length) - result.max(0) as u64;
+                seat.cursor -= unsent;
+                self.counts.sent_bytes -= unsent;
                 match result {
                     _ if matches!(seat.state, State::Leaving | State::Closing) => {}
                     0.. => self.stall(id),

@@ -5,6 +5,7 @@
 //! audience and the task is over.
 
 pub(crate) mod accept;
+mod admin;
 mod answer;
 mod connection;
 mod follow;
@@ -61,7 +62,10 @@ async fn exchange(
         pipeline.settle(core, &mut connection).await?;
     }
     let inquiry = connection.read_head(core).await?;
-    let plan = inquiry.as_ref().ok().filter(|inquiry| !inquiry.wants_events()).map(rest::plan);
+    let plan = inquiry.as_ref().ok().and_then(|inquiry| match welcome {
+        Welcome::Admin => Some(admin::plan(inquiry)),
+        Welcome::Open | Welcome::Full => (!inquiry.wants_events()).then(|| rest::plan(inquiry)),
+    });
     let stream = plan.as_ref().and_then(|plan| plan.as_ref().ok()?.pipelined_stream()).map(str::to_owned);
     if pipeline.is_ahead_of(stream.as_deref()) {
         pipeline.settle(core, &mut connection).await?;
@@ -113,6 +117,7 @@ async fn hang_up(
     answered: Answered,
     is_head: bool,
 ) -> Result<(Next, Connection), End> {
+    core.has_answered(answered.status());
     let (head, body) = answered.into_parts(&core.date(), Persistence::Close, is_head);
     connection.write(head).await?;
     connection.write(body).await?;

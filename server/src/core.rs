@@ -17,6 +17,7 @@ mod reader;
 mod resident;
 mod resting;
 mod several;
+pub(crate) mod survey;
 mod turn;
 
 use std::cell::{Cell, RefCell};
@@ -44,7 +45,9 @@ use self::question::{Answer, Question};
 pub(crate) use self::resting::Awaiting;
 use self::resting::{Resting, Wait};
 use self::several::Severals;
+use self::survey::Talk;
 use crate::audience::{Audience, Start, Wait as Arrival};
+use crate::limits::ADMIN_CONVERSATIONS_MAX;
 use crate::ring::Refused;
 use crate::storage::clerk::Clerk;
 use crate::storage::disk::Disk;
@@ -69,6 +72,8 @@ pub(crate) enum Welcome {
     Open,
     /// Only to be told that the server is full.
     Full,
+    /// On the admin listener.
+    Admin,
 }
 
 /// See the module. Conversations hold it by `Rc`.
@@ -84,13 +89,16 @@ pub(crate) struct Core {
     pub(crate) conversations: Cell<usize>,
     /// Those of them that are only told that the server is full.
     refused: Cell<usize>,
+    /// Those of them that the admin listener accepted.
+    admins: Cell<usize>,
     /// Those of them that follow several streams.
     several: RefCell<Severals>,
     /// Those of them that wait for their peers.
     resting: RefCell<Resting>,
     /// Connections that were accepted and reads that have brought something, so far.
     heard: Cell<u64>,
-    listener: Cell<Option<RawFd>>,
+    talk: Cell<Talk>,
+    listeners: RefCell<Vec<RawFd>>,
     /// `Date`, and the second since 1970 that it tells.
     date: RefCell<(u64, Vec<u8>)>,
 }
@@ -165,10 +173,12 @@ impl Core {
             stage: Cell::new(Stage::Open),
             conversations: Cell::new(0),
             refused: Cell::new(0),
+            admins: Cell::new(0),
             several: RefCell::default(),
             resting: RefCell::default(),
             heard: Cell::new(0),
-            listener: Cell::new(None),
+            talk: Cell::default(),
+            listeners: RefCell::default(),
             date: RefCell::default(),
             cores,
         };
@@ -178,6 +188,11 @@ impl Core {
     /// How the server was started.
     pub(crate) fn settings(&self) -> &Settings {
         &self.cores.settings
+    }
+
+    /// What all cores share.
+    pub(crate) fn cores(&self) -> &Cores {
+        &self.cores
     }
 
     /// Asks the stream's home, on whichever core that is. Questions of one task to one home are answered for in their order.
@@ -305,9 +320,14 @@ impl Core {
         self.resting.borrow_mut().remove(wait);
     }
 
-    /// Notes the core's listener.
+    /// Notes a listener of the core.
     pub(crate) fn accepts(&self, listener: RawFd) {
-        self.listener.set(Some(listener));
+        self.listeners.borrow_mut().push(listener);
+    }
+
+    /// Whether no further conversation may begin on the admin listener.
+    pub(crate) fn has_too_many_admins(&self) -> bool {
+        self.admins.get() >= ADMIN_CONVERSATIONS_MAX
     }
 
     /// Whether no further conversation may begin but to say so.
@@ -317,8 +337,8 @@ impl Core {
 
     /// Whether no further connection may be let in.
     pub(crate) fn has_too_many_connections(&self) -> bool {
-        self.conversations.get() - self.refused.get() + self.audience.borrow().seated()
-            >= self.settings().connections_max
+        let conversations = self.conversations.get() - self.refused.get() - self.admins.get();
+        conversations + self.audience.borrow().seated() >= self.settings().connections_max
     }
 
     /// A conversation begins.
@@ -326,6 +346,8 @@ impl Core {
         self.conversations.set(self.conversations.get() + 1);
         self.heard.set(self.heard.get() + 1);
         self.refused.set(self.refused.get() + usize::from(welcome == Welcome::Full));
+        self.admins.set(self.admins.get() + usize::from(welcome == Welcome::Admin));
+        self.has_accepted(welcome);
     }
 
     /// Ends the conversation that has waited longest for its peer, to make room for another.
@@ -340,13 +362,14 @@ impl Core {
         self.stage.set(Stage::Closing);
         self.several.borrow().nudges.values().flatten().for_each(|nudge| nudge.ring());
         let idle = self.resting.borrow_mut().take_idle();
-        idle.into_iter().chain(self.listener.take()).for_each(end_reading);
+        idle.into_iter().chain(self.listeners.take()).for_each(end_reading);
     }
 
     /// A conversation has ended.
     pub(crate) fn conversation_ended(&self, welcome: Welcome) {
         self.conversations.set(self.conversations.get() - 1);
         self.refused.set(self.refused.get() - usize::from(welcome == Welcome::Full));
+        self.admins.set(self.admins.get() - usize::from(welcome == Welcome::Admin));
         self.nudge.ring();
     }
 

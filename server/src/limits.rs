@@ -46,6 +46,9 @@ pub(crate) const UNSENT_BYTES: u32 = 32 * 1024;
 /// Conversations of a core, beyond its maximum, that are begun to tell the client that the server is full.
 pub(crate) const TURNED_AWAY_MAX: usize = 64;
 
+/// Conversations of the admin listener: a scraper or two, an operator with a browser. Their descriptors are set aside.
+pub(crate) const ADMIN_CONVERSATIONS_MAX: usize = 16;
+
 /// How long accepting pauses when no descriptor is left, or nobody can be told more.
 pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -123,6 +126,10 @@ pub(crate) const LETTERS_TIME: Duration = Duration::from_millis(2);
 
 /// How long conversations may take to end once the server was asked to stop.
 pub(crate) const STOP_TIME: Duration = Duration::from_secs(10);
+
+/// How long the default address of the admin listener is waited for, after the server's own was free: longer would delay the
+/// start of whoever has another program there.
+pub(crate) const ADMIN_RELEASE_TIME: Duration = Duration::from_millis(200);
 
 /// How long the listeners of a killed server may outlive it, while the kernel lets go of its rings.
 pub(crate) const RELEASE_TIME: Duration = Duration::from_secs(3);

@@ -19,7 +19,7 @@ use signal_hook::iterator::Signals;
 use crate::audience::Disconnect;
 use crate::conversation::accept;
 use crate::core::{Core, Cores, Settings};
-use crate::limits::{RELEASE_TIME, STOP_TIME, TURNED_AWAY_MAX};
+use crate::limits::{ADMIN_CONVERSATIONS_MAX, ADMIN_RELEASE_TIME, RELEASE_TIME, STOP_TIME, TURNED_AWAY_MAX};
 use crate::ring::Refused;
 use crate::storage::clerk::Clerk;
 use crate::storage::folder::DataFolder;
@@ -40,6 +40,8 @@ const TIER_SLOTS_MAX: u64 = 1 << 20;
 pub struct Options {
     /// Address and port; port 0 takes a free one.
     pub listen: SocketAddr,
+    /// Where the admin listener is.
+    pub admin: Admin,
     /// The data folder.
     pub data: PathBuf,
     /// Threads; none means one per CPU that the process may use.
@@ -54,9 +56,21 @@ pub struct Options {
     pub connections_max: usize,
 }
 
+/// Where a server tells how it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Admin {
+    /// Nowhere.
+    Off,
+    /// At this address; if that can't be had, the server doesn't start.
+    At(SocketAddr),
+    /// At this address, or nowhere if that can't be had.
+    IfFree(SocketAddr),
+}
+
 /// A server that runs.
 pub struct Server {
     address: SocketAddr,
+    admin: Option<SocketAddr>,
     folder: DataFolder,
     cores: Arc<Cores>,
     /// Cores that still have conversations.
@@ -86,7 +100,19 @@ pub fn start(options: &Options) -> anyhow::Result<Server> {
     let (conversations_max, turned_away_max) = conversations_max(descriptors as usize, count);
     let recovered = recovery::recover(folder.path(), options.policy.durability)?;
 
+    probe(options.listen, RELEASE_TIME).with_context(|| format!("{} can't be listened on", options.listen))?;
+    let first = accept::listen(options.listen).with_context(|| format!("{} can't be listened on", options.listen))?;
+    let address = first.local_addr()?;
+    let mut listeners = vec![first];
+    for _ in 1..count {
+        listeners.push(accept::listen(address)?);
+    }
+    let mut admins = listen_for_admins(options.admin)?;
+    let admin = admins.as_ref().map(TcpListener::local_addr).transpose()?;
+
     let settings = Settings {
+        listen: address,
+        admin,
         data: folder.path().to_path_buf(),
         policy: options.policy,
         documents_bytes: options.documents_bytes,
@@ -99,14 +125,6 @@ pub fn start(options: &Options) -> anyhow::Result<Server> {
     let cores = Arc::new(Cores::new(settings, count)?);
     let (clerk, clerk_threads) = Clerk::start(|| cores.report())?;
     let (pager, pager_thread) = Pager::start(cores.deliver())?;
-    probe(options.listen).with_context(|| format!("{} can't be listened on", options.listen))?;
-    let first = accept::listen(options.listen).with_context(|| format!("{} can't be listened on", options.listen))?;
-    let address = first.local_addr()?;
-    let mut listeners = vec![first];
-    for _ in 1..count {
-        listeners.push(accept::listen(address)?);
-    }
-
     let mut streams: Vec<Vec<Recovered>> = (0..count).map(|_| Vec::new()).collect();
     for stream in recovered {
         streams[cores.home(&stream.name)].push(stream);
@@ -122,7 +140,9 @@ pub fn start(options: &Options) -> anyhow::Result<Server> {
     for (number, (listener, streams)) in listeners.into_iter().zip(streams).enumerate() {
         let (cores, open, others) = (Arc::clone(&cores), Arc::clone(&open), (clerk.clone(), pager.clone()));
         let (report, cpu) = (report.clone(), cpus[number % cpus.len()]);
-        let run = move || run_core(cores, number, cpu, streams, others, listener, open, &report);
+        // One core is enough for the few who ask.
+        let listeners = (listener, admins.take());
+        let run = move || run_core(cores, number, cpu, streams, others, listeners, open, &report);
         threads.push(thread::Builder::new().name(format!("core-{number}")).spawn(run)?);
     }
     for _ in 0..count {
@@ -130,7 +150,7 @@ pub fn start(options: &Options) -> anyhow::Result<Server> {
     }
     tracing::info!(%address, cores = count, data = %folder.path().display(), pid = std::process::id(), "started");
     let (clerk, pager) = ((clerk, clerk_threads), (pager, pager_thread));
-    Ok(Server { address, folder, cores, open, threads, clerk, pager, signals, is_stopping })
+    Ok(Server { address, admin, folder, cores, open, threads, clerk, pager, signals, is_stopping })
 }
 
 impl Server {
@@ -138,6 +158,12 @@ impl Server {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where its admin listener is, if it has one.
+    #[must_use]
+    pub fn admin(&self) -> Option<SocketAddr> {
+        self.admin
     }
 
     /// Where its data is.
@@ -182,7 +208,7 @@ fn run_core(
     cpu: usize,
     streams: Vec<Recovered>,
     (clerk, pager): (Clerk, Pager),
-    listener: TcpListener,
+    (listener, admins): (TcpListener, Option<TcpListener>),
     open: Arc<AtomicUsize>,
     report: &mpsc::Sender<anyhow::Result<()>>,
 ) {
@@ -205,12 +231,17 @@ fn run_core(
         }
     };
     runtime.block_on(async {
-        let begun = monoio::net::TcpListener::from_std(listener).context("the listener can't be used");
-        let listener = match begun {
-            Ok(listener) => listener,
+        let begun = monoio::net::TcpListener::from_std(listener)
+            .and_then(|listener| Ok((listener, admins.map(monoio::net::TcpListener::from_std).transpose()?)))
+            .context("a listener can't be used");
+        let (listener, admins) = match begun {
+            Ok(listeners) => listeners,
             Err(error) => return drop(report.send(Err(error))),
         };
         monoio::spawn(accept::accept(core.clone(), listener));
+        if let Some(admins) = admins {
+            monoio::spawn(accept::accept_admins(core.clone(), admins));
+        }
         drop(report.send(Ok(())));
         // A task like the others, so that it takes its place in their queue: the runtime polls its first future, and that
         // one alone, for as long as it is ready.
@@ -221,12 +252,31 @@ fn run_core(
     });
 }
 
+/// The admin listener, if there is to be one and its address can be had.
+fn listen_for_admins(admin: Admin) -> anyhow::Result<Option<TcpListener>> {
+    let listen = |address, patience| probe(address, patience).and_then(|()| accept::listen(address));
+    match admin {
+        Admin::Off => Ok(None),
+        Admin::At(address) => {
+            let listener = listen(address, RELEASE_TIME);
+            listener.map(Some).with_context(|| format!("{address} can't be listened on for --admin"))
+        }
+        Admin::IfFree(address) => {
+            let listener = listen(address, ADMIN_RELEASE_TIME);
+            let complain = |error: &io::Error| {
+                tracing::warn!(%address, %error, "there is no admin listener; --admin takes another address, or off");
+            };
+            Ok(listener.inspect_err(complain).ok())
+        }
+    }
+}
+
 /// Fails if anybody listens there: the listeners of the cores share their port, and would share it with another server.
 ///
 /// The kernel lets go of the rings of a killed server, and of its listeners with them, a moment after the process is gone; so
 /// an address in use is looked at again.
-fn probe(address: SocketAddr) -> io::Result<()> {
-    let deadline = Instant::now() + RELEASE_TIME;
+fn probe(address: SocketAddr, patience: Duration) -> io::Result<()> {
+    let deadline = Instant::now() + patience;
     loop {
         match TcpListener::bind(address) {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < deadline => {
@@ -240,7 +290,7 @@ fn probe(address: SocketAddr) -> io::Result<()> {
 /// Conversations that each core may have, and those beyond that are only told that the server is full: what the files of streams
 /// and the cores themselves leave of the descriptors.
 fn conversations_max(descriptors: usize, cores: usize) -> (usize, usize) {
-    const FILES: usize = 4 * STREAMS_MAX + DESCRIPTORS_MIN as usize;
+    const FILES: usize = 4 * STREAMS_MAX + DESCRIPTORS_MIN as usize + ADMIN_CONVERSATIONS_MAX;
     let reserved = FILES + cores * (TURNED_AWAY_MAX + DESCRIPTORS_OF_A_CORE as usize);
     match descriptors.checked_sub(reserved) {
         Some(left) if left >= descriptors / 2 => (left / cores, TURNED_AWAY_MAX),

@@ -43,6 +43,8 @@ const COLLECTION_OVERHEAD: usize = 800;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Documents {
     collections: OrdMap<Arc<str>, Collection>,
+    /// Documents of all collections.
+    count: usize,
     bytes: usize,
 }
 
@@ -157,6 +159,18 @@ impl Documents {
             })
     }
 
+    /// The number of documents in all collections.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Whether there is no document.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
     /// Bytes of memory accounted for: texts, ids and paths, 168 more for each document and 800 more for each collection.
     /// What a clone keeps of earlier documents isn't among them.
     #[must_use]
@@ -200,6 +214,7 @@ impl Documents {
         if let Some(collection) = self.collections.remove(path) {
             let documents = collection.documents(None).map(|(id, body)| document_bytes(id, body));
             self.bytes -= COLLECTION_OVERHEAD + path.len() + documents.sum::<usize>();
+            self.count -= collection.len();
         }
     }
 
@@ -209,11 +224,13 @@ impl Documents {
         let before = match document {
             Some(document) => {
                 self.bytes += document_bytes(id, &document.body);
+                self.count += 1;
                 documents.insert(Arc::clone(id), document)
             }
             None => documents.remove(&**id),
         };
         self.bytes -= before.as_ref().map_or(0, |before| document_bytes(id, &before.body));
+        self.count -= usize::from(before.is_some());
         before
     }
 

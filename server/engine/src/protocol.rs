@@ -7,6 +7,7 @@ pub mod condition;
 pub mod field;
 pub mod query;
 
+pub mod exposition;
 pub mod problem;
 pub mod sse;
 

@@ -155,6 +155,7 @@ impl Audience {
             seat.quiet = 0;
             followers.is_unfinished |= followers.run(seat.cursor).is_some();
             tier.send(Kind::Send, seat_id.slot(), bytes);
+            self.counts.sent(bytes);
             budget.spend(bytes.len() as u64);
         }
         let is_finished = followers.is_visited() && !followers.is_unfinished;
@@ -211,6 +212,7 @@ impl Audience {
                 seat.quiet = 0;
                 let (view, cursor) = (followers.view, seat.cursor);
                 tier.send(Kind::Send, id.slot(), bytes);
+                self.counts.sent(bytes);
                 budget.spend(bytes.len() as u64);
                 self.look_ahead(view, cursor);
             }
@@ -248,6 +250,7 @@ impl Audience {
                 seat.cursor += bytes.len() as u64;
                 seat.sent = self.heartbeat.now();
                 tier.send(Kind::Send, id.slot(), bytes);
+                self.counts.sent(bytes);
                 budget.spend(bytes.len() as u64);
                 return Ok(After::Again);
             }

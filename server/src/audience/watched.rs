@@ -20,6 +20,8 @@ pub(super) struct Watched {
     pub(super) view: View,
     /// Where its segments are.
     pub(super) volume: Arc<Volume>,
+    /// Seats of it, those on their way out not included.
+    pub(super) seats: usize,
     /// Those of the whole stream.
     pub(super) whole: Option<u32>,
     /// Those of one path.
@@ -30,7 +32,7 @@ pub(super) struct Watched {
 
 impl Watched {
     pub(super) fn new(view: View, volume: Arc<Volume>) -> Watched {
-        Watched { view, volume, whole: None, single: FxHashMap::default(), several: FxHashMap::default() }
+        Watched { view, volume, seats: 0, whole: None, single: FxHashMap::default(), several: FxHashMap::default() }
     }
 
     /// Whether nobody follows it.

@@ -1,7 +1,7 @@
 //! `fantail serve`, which is also `fantail` alone: the server, until it is asked to stop.
 
 use std::io::{self, Write};
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 
 use anyhow::Context;
@@ -12,7 +12,7 @@ use fantail_engine::log::retention::Retention;
 use fantail_engine::stream::journal::Policy;
 
 use crate::audience;
-use crate::server::{self, Options};
+use crate::server::{self, Admin, Options};
 
 /// The arguments as they are typed.
 #[derive(Args, Debug)]
@@ -20,6 +20,12 @@ pub(super) struct Arguments {
     /// Address and port to listen on; port 0 takes a free one.
     #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDRESS", value_parser = address)]
     listen: SocketAddr,
+
+    /// Address and port that say how the server is, at /metrics, /streams and /config, to whoever can reach them; "off" for none.
+    ///
+    /// If another program listens on the default, 127.0.0.1:9090, the server goes on without.
+    #[arg(long, value_name = "ADDRESS", value_parser = admin)]
+    admin: Option<Admin>,
 
     /// Folder of the data; it is made if it is missing.
     #[arg(long, default_value = "fantail-data", value_name = "FOLDER")]
@@ -79,6 +85,16 @@ fn address(text: &str) -> Result<SocketAddr, String> {
     found.next().ok_or_else(|| wanted.to_owned())
 }
 
+/// Where the admin listener is if nothing else is said: what Prometheus's own examples have, on the loopback interface.
+const ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9090);
+
+fn admin(text: &str) -> Result<Admin, String> {
+    match text {
+        "off" => Ok(Admin::Off),
+        text => address(text).map(Admin::At),
+    }
+}
+
 /// How much of history is kept: milliseconds, bytes or events; none means all of it.
 #[derive(Clone, Copy, Debug)]
 struct Kept(Option<u64>);
@@ -129,6 +145,7 @@ impl Arguments {
     fn resolve(self) -> Options {
         Options {
             listen: self.listen,
+            admin: self.admin.unwrap_or(Admin::IfFree(ADMIN)),
             data: self.data,
             cores: self.cores.map(usize::from),
             policy: Policy {
@@ -162,11 +179,12 @@ impl Arguments {
 pub(super) fn run(arguments: Arguments) -> anyhow::Result<()> {
     let server = server::start(&arguments.resolve()).context("the server can't start")?;
     let (url, data) = (format!("http://{}", server.address()), server.data().display().to_string());
+    let admin = server.admin().map_or(String::new(), |address| format!("  admin:   http://{address}/\n"));
     let banner = format!(
         "Fantail {version} listens on {url} and keeps its data in {data}\n\n  \
          follow:  curl -N -X SUBSCRIBE {url}/messages\n  \
          post:    curl --json '{{\"text\":\"hi\"}}' {url}/messages\n  \
-         look:    {url}/-/\n\n",
+         look:    {url}/-/\n{admin}\n",
         version = env!("CARGO_PKG_VERSION"),
     );
     // Whoever started us may have stopped reading; the server is none the worse for it.

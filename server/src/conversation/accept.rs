@@ -97,3 +97,26 @@ pub(crate) async fn accept(core: Rc<Core>, listener: TcpListener) {
         }
     }
 }
+
+/// Begins a conversation with everybody who comes to the admin listener, until the core closes; a few at a time.
+pub(crate) async fn accept_admins(core: Rc<Core>, listener: TcpListener) {
+    core.accepts(listener.as_raw_fd());
+    while core.stage.get() == Stage::Open {
+        if core.has_too_many_admins() {
+            monoio::time::sleep(ACCEPT_PAUSE).await;
+            continue;
+        }
+        match listener.accept().await {
+            Ok((socket, _)) => {
+                core.conversation_begun(Welcome::Admin);
+                monoio::spawn(converse(Rc::clone(&core), socket, Welcome::Admin));
+            }
+            // The listener was shut down.
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => break,
+            Err(error) => {
+                tracing::debug!(%error, "the admin listener can accept no connection");
+                monoio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}

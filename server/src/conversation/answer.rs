@@ -57,6 +57,11 @@ impl Answered {
         Answered::new(status, "application/json", Content::Owned(body))
     }
 
+    /// A text of this type.
+    pub(super) fn text(content_type: &'static str, body: Vec<u8>) -> Answered {
+        Answered::new(200, content_type, Content::Owned(body))
+    }
+
     pub(super) fn fixed(content_type: &'static str, body: &'static [u8]) -> Answered {
         Answered::new(200, content_type, Content::Static(body))
     }
@@ -65,6 +70,10 @@ impl Answered {
     pub(super) fn document(status: u16, body: Body, position: Position) -> Answered {
         let tag = document::tag(&body);
         Answered::new(status, "application/json", Content::Shared(body)).tag(&tag).reflects(position)
+    }
+
+    pub(super) fn status(&self) -> u16 {
+        self.status
     }
 
     pub(super) fn field(mut self, name: &'static str, value: impl Into<String>) -> Answered {

@@ -39,7 +39,7 @@ pub(super) async fn follow(
     sse::head(&mut out, &core.date());
     let is_leaving = core.stage.get() != Stage::Open;
     if !is_head && (is_leaving || welcome == Welcome::Full) {
-        return turn_away(connection, out).await;
+        return turn_away(core, connection, out).await;
     }
     let stream = places[0].stream().to_owned();
     if !is_head && places.iter().any(|place| place.stream() != stream) {
@@ -48,6 +48,7 @@ pub(super) async fn follow(
     let places = places.into_iter().filter(|place| place.stream() == stream).collect();
     match core.ask(Question::Follow { places, from }).await {
         Answer::Follow(_) if is_head => {
+            core.has_answered(200);
             connection.write(out).await?;
             connection.close().await;
             Ok((Next::Over, connection))
@@ -58,8 +59,9 @@ pub(super) async fn follow(
             core.look_for(&stream);
             let cursor = match core.locate(&stream, following.cursor).await {
                 Ok(cursor) => cursor,
-                Err(error) => return unlocated(connection, &error, out).await,
+                Err(error) => return unlocated(core, connection, &error, out).await,
             };
+            core.has_answered(200);
             let start = open(*following, cursor, unasked, &mut out);
             connection.write(out).await?;
             if core.stage.get() == Stage::Ending || unasked > UNASKED_BYTES_MAX {
@@ -69,9 +71,14 @@ pub(super) async fn follow(
             core.seat(connection.into_socket(), &stream, filter, start);
             Err(End::Gone)
         }
-        Answer::Refused(refused) if is_passing(&refused) && !is_head => turn_away(connection, out).await,
+        Answer::Refused(refused) if is_passing(&refused) && !is_head => turn_away(core, connection, out).await,
         Answer::Refused(refused) => hang_up(core, connection, Answered::from(refused), is_head).await,
-        Answer::Written(_) | Answer::Document { .. } | Answer::Json { .. } | Answer::History(_) | Answer::Deleted => {
+        Answer::Written(_)
+        | Answer::Document { .. }
+        | Answer::Json { .. }
+        | Answer::History(_)
+        | Answer::Deleted
+        | Answer::Survey(_) => {
             unreachable!("a request to follow is answered with where it begins")
         }
     }
@@ -79,6 +86,7 @@ pub(super) async fn follow(
 
 /// The place in the log where a follower begins can't be found any more, or not read: it comes back, and is told.
 pub(super) async fn unlocated(
+    core: &Core,
     connection: Connection,
     error: &io::Error,
     out: Vec<u8>,
@@ -88,7 +96,7 @@ pub(super) async fn unlocated(
         io::ErrorKind::NotFound => {}
         _ => tracing::error!(%error, "the log can't be read; its follower is turned away"),
     }
-    turn_away(connection, out).await
+    turn_away(core, connection, out).await
 }
 
 /// Appends the first block, and says where the seat begins to read.
@@ -126,7 +134,12 @@ pub(super) fn is_passing(refused: &Refused) -> bool {
 }
 
 /// The server is full or leaving: the client is told when to come back, as any status but 200 would stop it for good.
-pub(super) async fn turn_away(mut connection: Connection, mut out: Vec<u8>) -> Result<(Next, Connection), End> {
+pub(super) async fn turn_away(
+    core: &Core,
+    mut connection: Connection,
+    mut out: Vec<u8>,
+) -> Result<(Next, Connection), End> {
+    core.has_answered(200);
     sse::retry(&mut out, clock::retry_ms());
     connection.write(out).await?;
     connection.close().await;

@@ -67,6 +67,7 @@ impl Pipeline {
                 Stage::Closing | Stage::Ending if begun.peek().is_none() => Persistence::Close,
                 Stage::Open | Stage::Closing | Stage::Ending => persistence,
             };
+            core.has_answered(answered.status());
             let (head, body) = answered.into_parts(&core.date(), last, is_head);
             out.extend_from_slice(&head);
             if !body.is_empty() {

@@ -17,9 +17,10 @@ use fantail_engine::stream::{Change, Operation};
 use fantail_engine::topic::Place;
 use siphasher::sip128::{Hasher128, SipHasher13};
 
+use super::admin::View;
 use super::answer::{self, ACCEPT_PATCH, Answered};
 use super::inquiry::Inquiry;
-use super::{history, own};
+use super::{admin, history, own};
 use crate::core::question::{Answer, Question, WriteQuestion};
 use crate::core::{Asked, Core};
 
@@ -39,6 +40,12 @@ pub(super) enum Plan {
     Read { question: Question, guard: Guard, link: String },
     /// It writes.
     Write(Write),
+    /// It wants to know what the server runs with.
+    Config,
+    /// It wants to know how the server is.
+    Survey(View),
+    /// It wants a stream to be gone.
+    Delete(String),
 }
 
 /// How the body of a write is understood.
@@ -147,7 +154,7 @@ impl Plan {
         match self {
             Plan::Write(Write { key: Some(_), .. } | Write { intent: Intent::Patch | Intent::Merge, .. }) => None,
             Plan::Write(write) => Some(write.place.stream()),
-            Plan::Answer(_) | Plan::Read { .. } => None,
+            Plan::Answer(_) | Plan::Read { .. } | Plan::Config | Plan::Survey(_) | Plan::Delete(_) => None,
         }
     }
 
@@ -160,6 +167,9 @@ impl Plan {
                 Ok(question) => Reply::Written(core.ask(question)),
                 Err(problem) => Reply::Ready(problem.into()),
             },
+            Plan::Config => Reply::Ready(admin::config(core)),
+            Plan::Survey(view) => Reply::Survey { asked: core.survey_all(view.scrutiny()), view },
+            Plan::Delete(stream) => Reply::Deleted(core.ask(Question::Delete(stream))),
         }
     }
 }
@@ -172,6 +182,10 @@ pub(super) enum Reply {
     Read { asked: Asked, guard: Guard, link: String },
     /// What came of a write.
     Written(Asked),
+    /// How all cores are.
+    Survey { asked: Vec<Asked>, view: View },
+    /// Whether a stream is gone.
+    Deleted(Asked),
 }
 
 impl Reply {
@@ -187,6 +201,14 @@ impl Reply {
                 read_answer(answer, &guard, &link).field("Vary", "Accept")
             }
             Reply::Written(asked) => written(asked.await),
+            Reply::Survey { asked, view } => {
+                let mut surveys = Vec::with_capacity(asked.len());
+                for asked in asked {
+                    surveys.push(asked.await);
+                }
+                admin::show(core, &view, surveys)
+            }
+            Reply::Deleted(asked) => admin::deleted(asked.await),
         }
     }
 }
@@ -215,7 +237,7 @@ fn read_answer(answer: Answer, guard: &Guard, link: &str) -> Answered {
         }
         // Conditions count only where the answer would be one of success (RFC 9110, section 13.2.1).
         Answer::Refused(refused) => return refused.into(),
-        Answer::Written(_) | Answer::Follow(_) | Answer::History(_) | Answer::Deleted => {
+        Answer::Written(_) | Answer::Follow(_) | Answer::History(_) | Answer::Deleted | Answer::Survey(_) => {
             unreachable!("a read is answered with what was read")
         }
     };
@@ -240,7 +262,12 @@ fn written(answer: Answer) -> Answered {
             }
         }
         Answer::Refused(refused) => refused.into(),
-        Answer::Document { .. } | Answer::Json { .. } | Answer::Follow(_) | Answer::History(_) | Answer::Deleted => {
+        Answer::Document { .. }
+        | Answer::Json { .. }
+        | Answer::Follow(_)
+        | Answer::History(_)
+        | Answer::Deleted
+        | Answer::Survey(_) => {
             unreachable!("a write is answered with its outcome")
         }
     }

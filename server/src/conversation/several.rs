@@ -42,17 +42,20 @@ pub(super) async fn follow(
 ) -> Result<(Next, Connection), End> {
     let places = by_stream(places);
     let names = places.iter().map(|places| places[0].stream());
-    let Some(several) = core.follow_several(names) else { return turn_away(connection, out).await };
+    let Some(several) = core.follow_several(names) else { return turn_away(core, connection, out).await };
     let followings = match begin(core, places, from).await {
         Ok(followings) => followings,
-        Err(refused) if is_passing(&refused) => return turn_away(connection, out).await,
+        Err(refused) if is_passing(&refused) => return turn_away(core, connection, out).await,
         Err(refused) => return hang_up(core, connection, refused.into(), false).await,
     };
     sse::retry(&mut out, clock::retry_ms());
     connection.bear_stalls();
     let mut streams = match locate(core, followings.0.iter()).await {
-        Ok(cursors) => open(core, &mut connection, followings, cursors, out).await?,
-        Err(error) => return unlocated(connection, &error, out).await,
+        Ok(cursors) => {
+            core.has_answered(200);
+            open(core, &mut connection, followings, cursors, out).await?
+        }
+        Err(error) => return unlocated(core, connection, &error, out).await,
     };
     let (mut sent, mut quiet) = (Instant::now(), 0);
     loop {
@@ -158,7 +161,12 @@ async fn ask(core: &Rc<Core>, places: Vec<Place>, from: From) -> Result<Followin
     match core.ask(Question::Follow { places, from }).await {
         Answer::Follow(following) => Ok(*following),
         Answer::Refused(refused) => Err(refused),
-        Answer::Written(_) | Answer::Document { .. } | Answer::Json { .. } | Answer::History(_) | Answer::Deleted => {
+        Answer::Written(_)
+        | Answer::Document { .. }
+        | Answer::Json { .. }
+        | Answer::History(_)
+        | Answer::Deleted
+        | Answer::Survey(_) => {
             unreachable!("a request to follow is answered with where it begins")
         }
     }

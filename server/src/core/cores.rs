@@ -1,9 +1,11 @@
 //! What the cores of one server share: how it was started, their letter boxes, and two sums.
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
 use fantail_engine::stream::journal::Policy;
 use fantail_engine::topic;
@@ -16,6 +18,10 @@ use crate::storage::pages::Paged;
 /// What all cores are started with.
 #[derive(Clone, Debug)]
 pub struct Settings {
+    /// Where the server listens.
+    pub listen: SocketAddr,
+    /// Where its admin listener is, if it has one.
+    pub admin: Option<SocketAddr>,
     /// The data folder.
     pub data: PathBuf,
     /// How streams are kept.
@@ -39,6 +45,8 @@ pub struct Cores {
     pub(super) settings: Settings,
     pub(super) boxes: Arc<[LetterBox]>,
     pub(super) totals: Arc<Totals>,
+    /// When they were made.
+    pub(crate) begun: Instant,
 }
 
 impl Cores {
@@ -48,7 +56,7 @@ impl Cores {
     /// If the system refuses an eventfd.
     pub fn new(settings: Settings, count: usize) -> io::Result<Cores> {
         let boxes: Vec<_> = (0..count).map(|_| LetterBox::new()).collect::<io::Result<_>>()?;
-        Ok(Cores { settings, boxes: boxes.into(), totals: Arc::default() })
+        Ok(Cores { settings, boxes: boxes.into(), totals: Arc::default(), begun: Instant::now() })
     }
 
     /// How many cores there are.

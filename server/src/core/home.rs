@@ -22,6 +22,7 @@ use super::following::{self, Following};
 use super::letter::{Letter, LetterBox};
 use super::question::{Answer, From, Question, Refused, WriteQuestion};
 use super::resident::{Removal, Resident};
+use super::survey::StreamSurvey;
 use super::{clock, reader};
 use crate::storage::clerk::{Clerk, Done, Errand};
 use crate::storage::disk::{self, Disk};
@@ -40,6 +41,16 @@ pub(super) struct Home {
     disk: Disk,
     clerk: Clerk,
     boxes: Arc<[LetterBox]>,
+    kept: Kept,
+}
+
+/// What a home has kept, and failed to, since its start.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(crate) struct Kept {
+    /// Events that were committed.
+    pub(crate) events: u64,
+    /// Times that a stream's log couldn't be written or opened.
+    pub(crate) failures: u64,
 }
 
 impl Home {
@@ -52,8 +63,8 @@ impl Home {
         clerk: Clerk,
         boxes: Arc<[LetterBox]>,
     ) -> Home {
-        let mut home =
-            Home { core, settings, streams: FxHashMap::default(), totals, touched: Vec::new(), disk, clerk, boxes };
+        let (streams, touched, kept) = (FxHashMap::default(), Vec::new(), Kept::default());
+        let mut home = Home { core, settings, streams, totals, touched, disk, clerk, boxes, kept };
         for stream in recovered {
             let resident = Resident::recovered(stream, home.settings.policy);
             home.totals.streams.fetch_add(1, Ordering::Relaxed);
@@ -156,9 +167,12 @@ impl Home {
             fingerprint,
         });
         let (before, was_open) = (resident.stream().documents().bytes(), resident.stream().has_open_group());
+        let last = resident.stream().position().sequence;
         let outcome = resident.journal.commit(&operation, clock::unix_ms(), room);
+        let events = resident.stream().position().sequence - last;
         let (after, is_open) = (resident.stream().documents().bytes(), resident.stream().has_open_group());
         let name = Arc::clone(&resident.name);
+        self.kept.events += events;
         self.totals.add(after, before);
         match outcome {
             Ok(outcome) => {
@@ -293,6 +307,7 @@ impl Home {
     fn put_off(&mut self, name: &Arc<str>, error: &io::Error) {
         let resident = self.streams.get_mut(name).expect("a stream that is written is here");
         tracing::error!(stream = %name, %error, "no segment can be opened; what was to be written is refused");
+        self.kept.failures += 1;
         let before = resident.stream().documents().bytes();
         resident.journal.put_off();
         resident.refuse(|| Refusal::Busy, &self.boxes);
@@ -303,6 +318,7 @@ impl Home {
     fn fail(&mut self, name: &Arc<str>, error: &io::Error) {
         let resident = self.streams.get_mut(name).expect("a stream that is written is here");
         tracing::error!(stream = %name, %error, "the log can't be written; the stream refuses writes until restart");
+        self.kept.failures += 1;
         let reason = format!("its log can't be written ({error}); the next start looks at it again");
         let before = resident.stream().documents().bytes();
         let manifest = resident.journal.fail(reason.clone());
@@ -453,6 +469,17 @@ impl Home {
     /// What the disk has begun so far.
     pub(super) fn disk_counts(&self) -> disk::Counts {
         self.disk.counts()
+    }
+
+    /// What it has kept so far.
+    pub(super) fn kept(&self) -> Kept {
+        self.kept
+    }
+
+    /// How the streams are that were written.
+    pub(super) fn survey(&self) -> Vec<StreamSurvey> {
+        let written = self.streams.values().filter(|resident| resident.stream().exists());
+        written.map(StreamSurvey::of).collect()
     }
 
     /// Whether the kernel writes a group.

@@ -15,6 +15,7 @@ use fantail_engine::log::view::{Span, View};
 use fantail_engine::position::Position;
 
 use super::question::{Answer, Question};
+use crate::audience::Scrutiny;
 use crate::storage::clerk::Done;
 use crate::storage::pages::{Paged, Volume};
 
@@ -22,6 +23,8 @@ use crate::storage::pages::{Paged, Volume};
 pub(super) enum Letter {
     /// A conversation on core `from` wants something of a stream whose home is here.
     Question { from: usize, ticket: usize, question: Question },
+    /// A conversation on core `from` wants to know how this core is.
+    Survey { from: usize, ticket: usize, scrutiny: Scrutiny },
     /// The answer to a question of this core.
     Answer { ticket: usize, answer: Answer },
     /// This core will have listeners of a stream: everything about its log follows.

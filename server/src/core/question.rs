@@ -8,6 +8,7 @@ use fantail_engine::stream::{Operation, Outcome, Refusal};
 use fantail_engine::topic::Place;
 
 use super::following::Following;
+use super::survey::Survey;
 
 /// What a conversation wants of a stream.
 pub(crate) enum Question {
@@ -80,6 +81,8 @@ pub(crate) enum Answer {
     Follow(Box<Following>),
     /// The stream is gone, durably.
     Deleted,
+    /// How a core is.
+    Survey(Box<Survey>),
     Refused(Refused),
 }
 

@@ -11,6 +11,7 @@ use fantail_engine::protocol::sse;
 use monoio::net::UnixStream;
 
 use super::letter::Letter;
+use super::question::Answer;
 use super::{Core, Stage, clock};
 use crate::limits::{BREATH_STEPS, BREATH_TIME, FAN_OUT_TIME, FAN_OUT_TIME_MAX, LETTERS_TIME};
 use crate::memory;
@@ -78,6 +79,10 @@ impl Core {
                     if let Some(answer) = self.home.borrow_mut().ask(from, ticket, question) {
                         self.cores.boxes[from].post(Letter::Answer { ticket, answer });
                     }
+                }
+                Letter::Survey { from, ticket, scrutiny } => {
+                    let answer = Answer::Survey(Box::new(self.survey(scrutiny)));
+                    self.cores.boxes[from].post(Letter::Answer { ticket, answer });
                 }
                 Letter::Answer { ticket, answer } => self.answered(ticket, answer),
                 Letter::Watch { stream, view, volume } => self.audience.borrow_mut().watch(stream, view, volume),

@@ -7,6 +7,7 @@
 mod kit;
 
 mod accept;
+mod admin;
 mod conditions;
 mod documents;
 mod http;

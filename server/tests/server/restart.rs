@@ -155,6 +155,7 @@ fn arguments_that_are_wrong() {
         &["--segment-bytes", "1"],
         &["--nonsense"],
         &["--listen", "x"],
+        &["--admin", "x"],
     ] {
         let output = std::process::Command::new(env!("CARGO_BIN_EXE_fantail"))
             .args(arguments)
@@ -167,7 +168,11 @@ fn arguments_that_are_wrong() {
     let address = taken.local_addr().expect("an address").to_string();
     let folder = tempfile::tempdir().expect("a folder");
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_fantail"));
-    let output = command.args(["--listen", &address, "--data"]).arg(folder.path()).output().expect("the binary runs");
+    let output = command
+        .args(["--admin", "off", "--listen", &address, "--data"])
+        .arg(folder.path())
+        .output()
+        .expect("the binary runs");
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stderr).contains(&address));
     server.check_alive();

@@ -24,8 +24,10 @@ fn whole(documents: &Documents) -> Value {
     serde_json::from_str(&map(documents, Scope::Stream)).expect("a map is JSON")
 }
 
-/// The sum that [`Documents::bytes`] promises.
+/// The sum that [`Documents::bytes`] promises; the documents are counted, too.
 fn bytes(documents: &Documents) -> usize {
+    let count = documents.collections().map(|(_, collection)| collection.len()).sum::<usize>();
+    assert_eq!((documents.len(), documents.is_empty()), (count, count == 0));
     let collections = documents.collections().map(|(path, collection)| {
         let documents = collection.documents(None).map(|(id, body)| DOCUMENT_OVERHEAD + id.len() + body.len());
         COLLECTION_OVERHEAD + path.len() + documents.sum::<usize>()

@@ -208,7 +208,7 @@ fn a_data_folder_that_cannot_be_written_is_refused() {
     check_refused(&mut server.command(), &server, "Read-only file system");
     // A folder that would have to be made there.
     let mut command = server.medium().command(env!("CARGO_BIN_EXE_fantail"));
-    command.args(["--listen", "127.0.0.1:0", "--data"]).arg(server.data().join("new"));
+    command.args(["--admin", "off", "--listen", "127.0.0.1:0", "--data"]).arg(server.data().join("new"));
     check_refused(&mut command, &server, "Read-only file system");
     server.set_medium(None);
     server.start_again();

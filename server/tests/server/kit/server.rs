@@ -16,6 +16,8 @@ use super::{Answer, Client, Follower, JSON, Medium, process, wait_for};
 pub(crate) struct Server {
     process: Option<(Child, BufReader<ChildStdout>)>,
     address: SocketAddr,
+    /// None unless its arguments ask for one.
+    admin: Option<SocketAddr>,
     arguments: Vec<String>,
     folder: TempDir,
     /// Kibibytes that a file may grow to; beyond, writes fail.
@@ -63,7 +65,17 @@ impl Server {
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
         let arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
         let (file_kib_max, descriptors_max, medium, variables) = (None, None, None, Vec::new());
-        Server { process: None, address, arguments, folder, file_kib_max, descriptors_max, medium, variables }
+        Server {
+            process: None,
+            address,
+            admin: None,
+            arguments,
+            folder,
+            file_kib_max,
+            descriptors_max,
+            medium,
+            variables,
+        }
     }
 
     /// The binary with this server's arguments.
@@ -80,6 +92,10 @@ impl Server {
             }
         };
         command.args(["--listen", "127.0.0.1:0", "--data"]).arg(self.data()).args(&self.arguments);
+        if !self.arguments.iter().any(|argument| argument == "--admin") {
+            // The default is one port for all servers of the host.
+            command.args(["--admin", "off"]);
+        }
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         if let Some(max) = self.descriptors_max {
             process::limit(&mut command, max);
@@ -131,9 +147,24 @@ impl Server {
         if output.read_line(&mut line).expect("standard output is text") == 0 {
             return Err(child.wait().expect("it is ours").code());
         }
-        let url = line.split("http://").nth(1).unwrap_or_else(|| panic!("no URL in {line:?}\n{}", self.log()));
-        let address = url.split([' ', '/', '\n']).next().unwrap_or_default();
-        self.address = address.parse().unwrap_or_else(|_| panic!("no address in {line:?}"));
+        let address = |line: &str| {
+            let url = line.split("http://").nth(1).unwrap_or_else(|| panic!("no URL in {line:?}\n{}", self.log()));
+            let address = url.split([' ', '/', '\n']).next().unwrap_or_default();
+            address.parse().unwrap_or_else(|_| panic!("no address in {line:?}"))
+        };
+        let listens = address(&line);
+        // What it has to say ends with its second empty line.
+        let mut admin = None;
+        let mut empty = 0;
+        while empty < 2 {
+            line.clear();
+            assert!(output.read_line(&mut line).expect("standard output is text") > 0, "it ended\n{}", self.log());
+            empty += usize::from(line == "\n");
+            if line.trim_start().starts_with("admin:") {
+                admin = Some(address(&line));
+            }
+        }
+        (self.address, self.admin) = (listens, admin);
         self.process = Some((child, output));
         Ok(())
     }
@@ -151,6 +182,11 @@ impl Server {
 
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// A connection to its admin listener.
+    pub(crate) fn admin(&self) -> Client {
+        Client::connect(self.admin.expect("it has an admin listener"))
     }
 
     pub(crate) fn pid(&self) -> u32 {
