@@ -56,6 +56,15 @@ pub struct Start {
     pub unasked: usize,
 }
 
+/// A stream's log: a deleted stream's name may be another log's soon.
+#[derive(Clone, Copy, Debug)]
+pub struct Log<'n> {
+    /// The stream's name.
+    pub stream: &'n str,
+    /// The number of the log's volume.
+    pub volume: u64,
+}
+
 /// The parts of a checkpoint that a seat reads before the log.
 pub struct Reading {
     /// The checkpoint.
@@ -181,8 +190,11 @@ impl Audience {
             followers.is_hot &= followers.view != view;
             followers.is_hot
         });
-        let gone: Vec<u32> =
+        // Those of several topics come once for each.
+        let mut gone: Vec<u32> =
             self.watched[view.0 as usize].all().filter(|id| self.followers[*id as usize].members == 0).collect();
+        gone.sort_unstable();
+        gone.dedup();
         gone.into_iter().for_each(|id| self.forget_if_empty(id));
         let watched = &self.watched[view.0 as usize];
         let has_followers = !watched.is_empty();
@@ -239,8 +251,14 @@ impl Audience {
     pub fn add_page(&mut self, Paged { key, result }: Paged) -> Option<(u64, u64)> {
         let (page, damaged) = match (result, key.sheet) {
             (Ok(page), _) => (Ok(page), None),
+            // What the medium doesn't give back is as good as damaged.
+            (Err(Unpaged::Io(error)), Sheet::Segment(segment))
+                if matches!(error.raw_os_error(), Some(libc::EIO | libc::EFAULT)) =>
+            {
+                (Err(error), Some((key.owner, segment)))
+            }
             (Err(Unpaged::Io(error)), _) => (Err(error), None),
-            (Err(Unpaged::Damaged(_)), Sheet::Segment(segment)) => {
+            (Err(Unpaged::Damaged(_)), Sheet::Segment(segment) | Sheet::Index(segment)) => {
                 (Err(io::ErrorKind::InvalidData.into()), Some((key.owner, segment)))
             }
             (Err(Unpaged::Damaged(_) | Unpaged::Index(_)), _) => (Err(io::ErrorKind::InvalidData.into()), None),
@@ -304,7 +322,7 @@ impl Audience {
     /// Whether seats wait for bytes that could be sent now.
     #[must_use]
     pub fn is_due(&self) -> bool {
-        !self.hot.is_empty() || !self.behind.is_empty()
+        !self.hot.is_empty() || !self.behind.is_empty() || self.heartbeat.is_due()
     }
 
     /// Whether pages of history are under way.
@@ -317,8 +335,8 @@ impl Audience {
     ///
     /// # Errors
     /// If the stream isn't watched, or what has to be looked at isn't in memory: see [`Audience::await_piece`].
-    pub fn find(&self, stream: &str, filter: &Filter, cursor: u64) -> Result<Found, Unread> {
-        let watched = self.watched(stream)?;
+    pub fn find(&self, log: Log<'_>, filter: &Filter, cursor: u64) -> Result<Found, Unread> {
+        let watched = self.watched(log)?;
         watched.view.find(filter, cursor, &self.shelf.of(&watched.volume))
     }
 
@@ -326,8 +344,8 @@ impl Audience {
     ///
     /// # Errors
     /// As [`Audience::find`].
-    pub fn copy(&self, stream: &str, from: u64, to: u64, out: &mut Vec<u8>) -> Result<(), Unread> {
-        let watched = self.watched(stream)?;
+    pub fn copy(&self, log: Log<'_>, from: u64, to: u64, out: &mut Vec<u8>) -> Result<(), Unread> {
+        let watched = self.watched(log)?;
         watched.view.copy(from, to, out, &self.shelf.of(&watched.volume))
     }
 
@@ -335,14 +353,14 @@ impl Audience {
     ///
     /// # Errors
     /// As [`Audience::find`].
-    pub fn offset_after(&self, stream: &str, sequence: u64) -> Result<u64, Unread> {
-        let watched = self.watched(stream)?;
+    pub fn offset_after(&self, log: Log<'_>, sequence: u64) -> Result<u64, Unread> {
+        let watched = self.watched(log)?;
         watched.view.offset_after(sequence, &self.shelf.of(&watched.volume))
     }
 
     /// Asks for a piece of the stream's log, for a conversation that waits for it.
-    pub(crate) fn await_piece(&mut self, stream: &str, piece: Piece, wait: Rc<Wait>) {
-        if let Some(id) = self.streams.get(stream) {
+    pub(crate) fn await_piece(&mut self, log: Log<'_>, piece: Piece, wait: Rc<Wait>) {
+        if let Some(id) = self.streams.get(log.stream) {
             let Watched { view, volume, .. } = &self.watched[id.0 as usize];
             self.shelf.want(volume, piece, seal(view, piece), Some(Waiter::Conversation(wait)));
         }
@@ -361,21 +379,35 @@ impl Audience {
 
     /// How far this core shows a stream, as an offset of its log and a position; none if it isn't watched.
     #[must_use]
-    pub fn shown(&self, stream: &str) -> Option<(u64, Position)> {
-        self.watched(stream).ok().map(|watched| (watched.view.published, watched.view.position))
+    pub fn shown(&self, log: Log<'_>) -> Option<(u64, Position)> {
+        self.watched(log).ok().map(|watched| (watched.view.published, watched.view.position))
     }
 
-    fn watched(&self, stream: &str) -> Result<&Watched, Unread> {
-        let id = self.streams.get(stream).ok_or(Unread::Gone)?;
-        Ok(&self.watched[id.0 as usize])
+    /// Whether a stream is watched, whichever log it has.
+    #[must_use]
+    pub fn watches(&self, stream: &str) -> bool {
+        self.streams.contains_key(stream)
+    }
+
+    fn view(&self, log: Log<'_>) -> Result<ViewId, Unread> {
+        let id = *self.streams.get(log.stream).ok_or(Unread::Gone)?;
+        match self.watched[id.0 as usize].volume.number == log.volume {
+            true => Ok(id),
+            false => Err(Unread::Gone),
+        }
+    }
+
+    fn watched(&self, log: Log<'_>) -> Result<&Watched, Unread> {
+        Ok(&self.watched[self.view(log)?.0 as usize])
     }
 
     /// Takes over a connection that has been answered: from now on it only listens.
     ///
     /// # Errors
-    /// If the stream isn't watched, or the kernel can't install the socket or open another tier; the socket is closed.
-    pub fn seat(&mut self, socket: OwnedFd, stream: &str, filter: Filter, start: Start) -> io::Result<()> {
-        let view = *self.streams.get(stream).ok_or(io::ErrorKind::NotFound)?;
+    /// `NotFound` if the log isn't watched (any more), or why the kernel can't install the socket or open another tier; the
+    /// socket is closed.
+    pub fn seat(&mut self, socket: OwnedFd, log: Log<'_>, filter: Filter, start: Start) -> io::Result<()> {
+        let view = self.view(log).map_err(|_| io::ErrorKind::NotFound)?;
         let tier = match self.tiers.iter().position(|tier| !tier.is_full()) {
             Some(tier) => tier,
             None if self.tiers.len() == TIERS_MAX => return Err(io::ErrorKind::QuotaExceeded.into()),

@@ -46,7 +46,7 @@ pub(crate) use self::resting::Awaiting;
 use self::resting::{Resting, Wait};
 use self::several::Severals;
 use self::survey::Talk;
-use crate::audience::{Audience, Start, Wait as Arrival};
+use crate::audience::{Audience, Log, Start, Wait as Arrival};
 use crate::limits::ADMIN_CONVERSATIONS_MAX;
 use crate::ring::Refused;
 use crate::storage::clerk::Clerk;
@@ -222,13 +222,16 @@ impl Core {
     }
 
     /// Hands a connection that has been answered to the audience.
-    pub(crate) fn seat(&self, socket: OwnedFd, stream: &str, filter: Filter, start: Start) {
-        self.look_for(stream);
+    pub(crate) fn seat(&self, socket: OwnedFd, log: Log<'_>, filter: Filter, start: Start) {
+        self.look_for(log.stream);
         if self.stage.get() == Stage::Ending {
             return;
         }
-        if let Err(error) = self.audience.borrow_mut().seat(socket, stream, filter, start) {
-            tracing::warn!(%error, "no seat could be given; the follower is closed");
+        match self.audience.borrow_mut().seat(socket, log, filter, start) {
+            Ok(()) => {}
+            // The stream was deleted while its follower was answered: it comes back.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => tracing::warn!(%error, "no seat could be given; the follower is closed"),
         }
         self.nudge.ring();
     }
@@ -236,32 +239,32 @@ impl Core {
     /// Takes letters until the stream is watched: what its home said of it lies in the letter box, if no turn has been since.
     pub(crate) fn look_for(&self, stream: &str) {
         let mut has_more = true;
-        while has_more && self.shown(stream).is_none() {
+        while has_more && !self.audience.borrow().watches(stream) {
             has_more = self.take_letters();
         }
     }
 
     /// How far this core shows a stream; none before it watches it.
-    pub(crate) fn shown(&self, stream: &str) -> Option<(u64, Position)> {
-        self.audience.borrow().shown(stream)
+    pub(crate) fn shown(&self, log: Log<'_>) -> Option<(u64, Position)> {
+        self.audience.borrow().shown(log)
     }
 
     /// The first event after `cursor` that passes the filter, of what this core shows of the stream.
     ///
     /// # Errors
     /// `NotFound` if the stream isn't watched or that part of it isn't retained, or why it can't be read.
-    pub(crate) async fn find(&self, stream: &str, filter: &Filter, cursor: u64) -> io::Result<Found> {
-        self.look(stream, |audience| audience.find(stream, filter, cursor)).await
+    pub(crate) async fn find(&self, log: Log<'_>, filter: &Filter, cursor: u64) -> io::Result<Found> {
+        self.look(log, |audience| audience.find(log, filter, cursor)).await
     }
 
     /// The bytes of the stream's log in `from..to`, where an event was found.
     ///
     /// # Errors
     /// As [`Core::find`].
-    pub(crate) async fn copy(&self, stream: &str, from: u64, to: u64) -> io::Result<Vec<u8>> {
-        self.look(stream, |audience| {
+    pub(crate) async fn copy(&self, log: Log<'_>, from: u64, to: u64) -> io::Result<Vec<u8>> {
+        self.look(log, |audience| {
             let mut bytes = Vec::with_capacity((to - from) as usize);
-            audience.copy(stream, from, to, &mut bytes).map(|()| bytes)
+            audience.copy(log, from, to, &mut bytes).map(|()| bytes)
         })
         .await
     }
@@ -270,22 +273,22 @@ impl Core {
     ///
     /// # Errors
     /// As [`Core::find`].
-    pub(crate) async fn locate(&self, stream: &str, cursor: Cursor) -> io::Result<u64> {
+    pub(crate) async fn locate(&self, log: Log<'_>, cursor: Cursor) -> io::Result<u64> {
         match cursor {
             Cursor::At(offset) => Ok(offset),
-            Cursor::After(sequence) => self.look(stream, |audience| audience.offset_after(stream, sequence)).await,
+            Cursor::After(sequence) => self.look(log, |audience| audience.offset_after(log, sequence)).await,
         }
     }
 
     /// Looks at a stream's log until what is looked at is in memory.
-    async fn look<T>(&self, stream: &str, look: impl Fn(&Audience) -> Result<T, Unread>) -> io::Result<T> {
+    async fn look<T>(&self, log: Log<'_>, look: impl Fn(&Audience) -> Result<T, Unread>) -> io::Result<T> {
         loop {
             let looked = look(&self.audience.borrow());
             match looked {
                 Ok(seen) => return Ok(seen),
                 Err(Unread::Missing(piece)) => {
                     let arrival = Rc::<Arrival>::default();
-                    self.audience.borrow_mut().await_piece(stream, piece, Rc::clone(&arrival));
+                    self.audience.borrow_mut().await_piece(log, piece, Rc::clone(&arrival));
                     poll_fn(|context| arrival.poll(context)).await?;
                 }
                 Err(Unread::Gone) => return Err(io::ErrorKind::NotFound.into()),

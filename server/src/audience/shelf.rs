@@ -237,8 +237,8 @@ impl view::Shelf for OfVolume<'_> {
         self.shelf.bytes_at(self.volume.number, Sheet::Segment(segment), at)
     }
 
-    fn index(&self, segment: u64, entries: u32) -> Option<Index<'_>> {
+    fn index(&self, segment: u64) -> Option<Index<'_>> {
         let page = self.shelf.get(Key { owner: self.volume.number, sheet: Sheet::Index(segment), start: 0 })?;
-        Index::open(page.bytes()).ok().filter(|index| index.len() >= entries)
+        Index::open(page.bytes()).ok()
     }
 }

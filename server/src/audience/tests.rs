@@ -62,7 +62,7 @@ enum News {
 }
 
 /// A log as its home has it: the tail, the files, and everything that was ever in it.
-struct Log {
+struct Written {
     volume: Arc<Volume>,
     tail: Tail,
     segments: VecDeque<Span>,
@@ -84,9 +84,9 @@ fn filter(paths: &[&str]) -> Filter {
     Filter::of(paths.iter().map(|path| Topic::Path(topic::hash(path))))
 }
 
-impl Log {
-    fn new(folder: &Path) -> Log {
-        Log {
+impl Written {
+    fn new(folder: &Path) -> Written {
+        Written {
             volume: Volume::new(folder.into()),
             tail: Tail::new(0),
             segments: VecDeque::new(),
@@ -216,7 +216,7 @@ impl Client {
     }
 
     /// Whether it has all that it is owed; panics at the first byte that is wrong.
-    fn is_served(&mut self, log: &Log) -> bool {
+    fn is_served(&mut self, log: &Written) -> bool {
         self.read();
         let (owed, ordinal) = &mut self.owed;
         log.owed(&self.filter, self.cursor, std::mem::replace(ordinal, log.extents.len()), owed);
@@ -241,7 +241,7 @@ impl Client {
 struct Hall {
     audience: Audience,
     eventfd: OwnedFd,
-    log: Log,
+    log: Written,
     news: VecDeque<News>,
     pager: (Pager, JoinHandle<()>),
     pages: Receiver<Paged>,
@@ -278,7 +278,7 @@ impl Hall {
             eventfd,
             pager,
             pages,
-            log: Log::new(folder.path()),
+            log: Written::new(folder.path()),
             news: VecDeque::new(),
             listener: TcpListener::bind("127.0.0.1:0").expect("a port"),
             is_due: false,
@@ -303,7 +303,8 @@ impl Hall {
             SockRef::from(&seated).set_send_buffer_size(bytes).expect("a buffer");
         }
         socket.set_nonblocking(true).expect("a socket");
-        self.audience.seat(seated.into(), STREAM, filter.clone(), start).expect("a seat");
+        let log = Log { stream: STREAM, volume: self.log.volume.number };
+        self.audience.seat(seated.into(), log, filter.clone(), start).expect("a seat");
         self.is_due = true;
         Client { socket, filter, cursor, got: Vec::new(), right: 0, owed: (Vec::new(), 0), ended: None }
     }

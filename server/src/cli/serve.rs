@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
@@ -13,6 +14,9 @@ use fantail_engine::stream::journal::Policy;
 
 use crate::audience;
 use crate::server::{self, Admin, Options};
+
+/// The least age of history: an eighth of it is what a segment may span.
+const RETAIN_AGE_MIN: Duration = Duration::from_secs(1);
 
 /// The arguments as they are typed.
 #[derive(Args, Debug)]
@@ -103,6 +107,9 @@ fn age(text: &str) -> Result<Kept, String> {
     kept(text, |text| {
         let age = humantime::parse_duration(text)
             .map_err(|error| format!("an age is wanted, such as 36h or 7d ({error})"))?;
+        if age < RETAIN_AGE_MIN {
+            return Err("an age is at least a second: segments are sealed by it".to_owned());
+        }
         u64::try_from(age.as_millis()).map_err(|_| "no clock goes so far".to_owned())
     })
 }

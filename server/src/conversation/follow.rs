@@ -14,7 +14,7 @@ use super::answer::Answered;
 use super::connection::{Connection, End};
 use super::inquiry::Inquiry;
 use super::{Next, hang_up, several};
-use crate::audience::{Reading, Start};
+use crate::audience::{Log, Reading, Start};
 use crate::core::following::{Following, Shared, Value};
 use crate::core::question::{Answer, From, Question, Refused};
 use crate::core::{Core, Stage, Welcome, clock};
@@ -57,7 +57,8 @@ pub(super) async fn follow(
             let filter = following.filter.clone();
             let unasked = connection.unread();
             core.look_for(&stream);
-            let cursor = match core.locate(&stream, following.cursor).await {
+            let log = Log { stream: &stream, volume: following.volume };
+            let cursor = match core.locate(log, following.cursor).await {
                 Ok(cursor) => cursor,
                 Err(error) => return unlocated(core, connection, &error, out).await,
             };
@@ -68,7 +69,7 @@ pub(super) async fn follow(
                 connection.close().await;
                 return Ok((Next::Over, connection));
             }
-            core.seat(connection.into_socket(), &stream, filter, start);
+            core.seat(connection.into_socket(), log, filter, start);
             Err(End::Gone)
         }
         Answer::Refused(refused) if is_passing(&refused) && !is_head => turn_away(core, connection, out).await,
@@ -101,7 +102,7 @@ pub(super) async fn unlocated(
 
 /// Appends the first block, and says where the seat begins to read.
 fn open(following: Following, cursor: u64, unasked: usize, out: &mut Vec<u8>) -> Start {
-    let Following { filter: _, cursor: _, position, reset, value } = following;
+    let Following { volume: _, filter: _, cursor: _, position, reset, value } = following;
     sse::retry(out, clock::retry_ms());
     if let Some((reason, earliest)) = reset {
         sse::reset(out, reason, earliest);

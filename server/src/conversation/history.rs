@@ -11,6 +11,7 @@ use fantail_engine::limits::MAP_BYTES_MAX;
 use fantail_engine::log::view::Found;
 use fantail_engine::position::Position;
 
+use crate::audience::Log;
 use crate::core::Core;
 use crate::core::following::Cursor;
 use crate::core::question::{Answer, Begin, Refused};
@@ -23,13 +24,14 @@ pub(super) async fn page(core: &Rc<Core>, begin: Begin) -> Answer {
 }
 
 async fn read(core: &Rc<Core>, begin: &Begin) -> io::Result<Answer> {
-    let Begin { stream, filter, sequence, epochs, limit } = begin;
+    let Begin { stream, volume, filter, sequence, epochs, limit } = begin;
+    let log = Log { stream, volume: *volume };
     let position = |sequence| Position { epoch: epochs.at(sequence), sequence };
-    let mut cursor = core.locate(stream, Cursor::After(*sequence)).await?;
+    let mut cursor = core.locate(log, Cursor::After(*sequence)).await?;
     let (mut count, mut scans, mut last) = (0, 0, position(*sequence));
     let mut body = b"{\"events\":[".to_vec();
     let is_cut = loop {
-        let (start, end) = match core.find(stream, filter, cursor).await? {
+        let (start, end) = match core.find(log, filter, cursor).await? {
             Found::Event(start, end) => (start, end),
             Found::Skip(to, sequence) => {
                 // What was looked through needn't be again: the next page goes on from here.
@@ -45,7 +47,7 @@ async fn read(core: &Rc<Core>, begin: &Begin) -> io::Result<Answer> {
         if count == *limit || body.len() >= MAP_BYTES_MAX {
             break true;
         }
-        let bytes = core.copy(stream, start, end).await?;
+        let bytes = core.copy(log, start, end).await?;
         let frame = event::decode(&bytes).ok_or(io::ErrorKind::InvalidData)?;
         if count > 0 {
             body.push(b',');
@@ -59,7 +61,7 @@ async fn read(core: &Rc<Core>, begin: &Begin) -> io::Result<Answer> {
     body.extend_from_slice(b"]}");
     // The last page says from where to ask again, though nothing on it may be of this topic.
     // What this core shows may lag behind what the home has vouched for.
-    let (_, shown) = core.shown(stream).ok_or(io::ErrorKind::NotFound)?;
+    let (_, shown) = core.shown(log).ok_or(io::ErrorKind::NotFound)?;
     let reached = if shown.sequence < *sequence { position(*sequence) } else { shown };
     let next = is_cut.then(|| last.to_string());
     Ok(Answer::Json { body, tag: None, position: (!is_cut).then_some(reached), next })

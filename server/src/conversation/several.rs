@@ -19,6 +19,7 @@ use fantail_engine::topic::Place;
 use super::connection::{Connection, End, Heard};
 use super::follow::{is_passing, turn_away, unlocated};
 use super::{Next, hang_up};
+use crate::audience::Log;
 use crate::core::following::{Following, Shared, Value};
 use crate::core::question::{Answer, From, Question, Refused};
 use crate::core::{Core, Stage, clock};
@@ -27,9 +28,17 @@ use crate::limits::{QUIET_MAX, SEND_BYTES, SEVERAL_BATCH_BYTES, SILENCE_SECONDS}
 /// One of the streams.
 struct Followed {
     stream: String,
+    /// The number of its log's volume.
+    volume: u64,
     filter: Filter,
     cursor: u64,
     position: Position,
+}
+
+impl Followed {
+    fn log(&self) -> Log<'_> {
+        Log { stream: &self.stream, volume: self.volume }
+    }
 }
 
 /// Answers a request to follow `places`, which are of several streams.
@@ -107,7 +116,7 @@ async fn locate(core: &Rc<Core>, followings: impl Iterator<Item = &(String, Foll
     let mut cursors = Vec::new();
     for (stream, following) in followings {
         core.look_for(stream);
-        cursors.push(core.locate(stream, following.cursor).await?);
+        cursors.push(core.locate(Log { stream, volume: following.volume }, following.cursor).await?);
     }
     Ok(cursors)
 }
@@ -190,7 +199,7 @@ async fn open(
     }
     let mut streams = Vec::with_capacity(followings.len());
     for ((stream, following), cursor) in followings.into_iter().zip(cursors) {
-        let Following { filter, cursor: _, position, reset: _, value } = following;
+        let Following { volume, filter, cursor: _, position, reset: _, value } = following;
         if let Some(Value { made, shared }) = value {
             out.extend_from_slice(&made);
             if let Some(Shared { snapshot, parts }) = shared {
@@ -206,7 +215,7 @@ async fn open(
                 }
             }
         }
-        streams.push(Followed { stream, filter, cursor, position });
+        streams.push(Followed { stream, volume, filter, cursor, position });
     }
     sse::position(&mut out, joined(&streams));
     connection.write(out).await?;
@@ -219,11 +228,12 @@ async fn gather(core: &Rc<Core>, streams: &mut [Followed], out: &mut Vec<u8>) ->
     for index in 0..streams.len() {
         let room = out.len() + SEVERAL_BATCH_BYTES / streams.len();
         loop {
-            let Followed { stream, filter, cursor, .. } = &streams[index];
-            match core.find(stream, filter, *cursor).await? {
+            let Followed { filter, cursor, .. } = &streams[index];
+            let log = streams[index].log();
+            match core.find(log, filter, *cursor).await? {
                 Found::End => {
                     // With nothing of ours before it, our position is the stream's, and doesn't age out.
-                    if let Some((shown, position)) = core.shown(stream).filter(|(shown, _)| shown >= cursor) {
+                    if let Some((shown, position)) = core.shown(log).filter(|(shown, _)| shown >= cursor) {
                         (streams[index].cursor, streams[index].position) = (shown, position);
                     }
                     break;
@@ -238,7 +248,7 @@ async fn gather(core: &Rc<Core>, streams: &mut [Followed], out: &mut Vec<u8>) ->
                     break;
                 }
                 Found::Event(start, end) => {
-                    let bytes = core.copy(stream, start, end).await?;
+                    let bytes = core.copy(log, start, end).await?;
                     let frame = event::decode(&bytes).ok_or(io::ErrorKind::InvalidData)?;
                     // A cursor inside a group may lie before the line that closed it; events before it were sent.
                     if start >= streams[index].cursor {

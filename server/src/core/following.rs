@@ -19,6 +19,8 @@ use crate::storage::snapshot::Snapshot;
 
 /// How a follower of one stream begins.
 pub(crate) struct Following {
+    /// The number of the log's volume.
+    pub(crate) volume: u64,
     pub(crate) filter: Filter,
     /// Where in the log it goes on.
     pub(crate) cursor: Cursor,
@@ -83,6 +85,7 @@ pub(super) fn begin(resident: &Resident, places: &[Place], from: &From) -> Resul
 fn after(resident: &Resident, places: &[Place], sequence: u64) -> Result<Following, Refused> {
     let sequence = furthest(resident, places, sequence);
     Ok(Following {
+        volume: resident.volume.number,
         filter: Filter::of(places.iter().map(Place::topic)),
         cursor: resident.stream().offset_after(sequence).map_or(Cursor::After(sequence), Cursor::At),
         position: resident.stream().position_at(sequence),

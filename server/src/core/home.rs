@@ -11,8 +11,8 @@ use std::sync::atomic::Ordering;
 use fantail_engine::limits::STREAMS_MAX;
 use fantail_engine::log::errand::{self, InstallError};
 use fantail_engine::log::keys;
-use fantail_engine::log::manifest::{self, Durability, State};
-use fantail_engine::stream::journal::{Step, Upkeep};
+use fantail_engine::log::manifest::{self, Durability, Manifest, State};
+use fantail_engine::stream::journal::{Journal, Step, Upkeep};
 use fantail_engine::stream::{Change, IdempotencyKey, Outcome, Refusal};
 use fantail_engine::topic::{NameError, Place};
 use rustc_hash::FxHashMap;
@@ -299,7 +299,7 @@ impl Home {
                 resident.publish(&self.boxes);
                 self.touched.push(Arc::clone(name));
             }
-            Err(error) => self.fail(name, &error),
+            Err(error) => self.fail(name, &error, Journal::fail_step),
         }
     }
 
@@ -315,13 +315,19 @@ impl Home {
     }
 
     /// A failed disk write is never retried in hope: whoever waits gets 503, and readers go on with what is durable.
-    fn fail(&mut self, name: &Arc<str>, error: &io::Error) {
+    /// `fail` says to the journal what has.
+    fn fail(
+        &mut self,
+        name: &Arc<str>,
+        error: &io::Error,
+        fail: impl FnOnce(&mut Journal, String) -> Option<Manifest>,
+    ) {
         let resident = self.streams.get_mut(name).expect("a stream that is written is here");
         tracing::error!(stream = %name, %error, "the log can't be written; the stream refuses writes until restart");
         self.kept.failures += 1;
         let reason = format!("its log can't be written ({error}); the next start looks at it again");
         let before = resident.stream().documents().bytes();
-        let manifest = resident.journal.fail(reason.clone());
+        let manifest = fail(&mut resident.journal, reason.clone());
         resident.refuse(|| Refusal::Failed(reason.clone()), &self.boxes);
         self.totals.add(resident.stream().documents().bytes(), before);
         // The next start must not believe what only the page cache has.
@@ -369,6 +375,7 @@ impl Home {
         self.totals.streams.fetch_sub(1, Ordering::Relaxed);
         resident.post(&self.boxes, |stream| Letter::Unwatch { stream });
         let (stream, volume) = (Arc::clone(name), Arc::clone(&resident.volume));
+        volume.retire();
         let errand = Errand::Remove { stream, folder: Arc::clone(&volume.folder), number: volume.number };
         let mut unborn = self.unborn(name);
         unborn.removal = Removal::Underway(waiting);
@@ -415,7 +422,7 @@ impl Home {
             Done::Opened(name, Err(error)) => {
                 match error.raw_os_error() {
                     Some(libc::EMFILE | libc::ENFILE) => self.put_off(&name, &error),
-                    _ => self.fail(&name, &error),
+                    _ => self.fail(&name, &error, Journal::fail_step),
                 }
                 name
             }
@@ -458,10 +465,10 @@ impl Home {
                 resident.snapshot = Some(Arc::new(snapshot));
             }
             // A sync of the log failed: who waits for it may have been told by now, and nobody may be from here on.
-            Err(InstallError::Log(error)) => self.fail(name, &error),
+            Err(InstallError::Log(error)) => self.fail(name, &error, Journal::fail_install),
             Err(error @ (InstallError::Io(_) | InstallError::Damaged(_))) => {
                 resident.complain(&error);
-                resident.journal.checkpoint_refused();
+                resident.journal.checkpoint_refused(clock::unix_ms());
             }
         }
     }

@@ -89,6 +89,8 @@ pub(crate) enum Answer {
 /// Where a page of history begins.
 pub(crate) struct Begin {
     pub(crate) stream: String,
+    /// The number of the log's volume.
+    pub(crate) volume: u64,
     pub(crate) filter: Filter,
     /// The event before it.
     pub(crate) sequence: u64,

@@ -96,7 +96,14 @@ fn history(resident: &Resident, place: Place, after: &str, limit: usize) -> Answ
         (Ok(sequence), Some(epochs)) => {
             let sequence = furthest(resident, std::slice::from_ref(&place), sequence);
             let (filter, epochs) = (Filter::of([place.topic()]), epochs.clone());
-            Answer::History(Box::new(Begin { stream: place.stream().to_owned(), filter, sequence, epochs, limit }))
+            Answer::History(Box::new(Begin {
+                stream: place.stream().to_owned(),
+                volume: resident.volume.number,
+                filter,
+                sequence,
+                epochs,
+                limit,
+            }))
         }
         (Ok(_), None) => {
             let body = b"{\"events\":[]}".to_vec();

@@ -235,8 +235,8 @@ impl Mapped {
         if file.metadata()?.len() == 0 {
             return Ok(Mapped { map: None });
         }
-        // SAFETY: the data folder is locked, so only this process changes its files; and it doesn't change this one, as the
-        // caller answers for.
+        // SAFETY: the data folder is locked, so only the server changes its files; and this one is neither written nor shortened,
+        // as the caller answers for. (The commands that look at a server's folder map files that are only ever replaced.)
         let map = unsafe { Mmap::map(file) }?;
         Ok(Mapped { map: Some(map) })
     }

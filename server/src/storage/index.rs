@@ -13,6 +13,7 @@ use fantail_engine::log::segment::{self, Kind, Verdict};
 
 use super::folder::{self, DataFolder, Mapped};
 use super::listing::{self, Listing, ListingError};
+use super::pages::Unpaged;
 
 /// What came of a segment's index.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -63,17 +64,19 @@ pub fn rebuild(data: &DataFolder, folder: &OsStr, mut report: impl FnMut(String,
 ///
 /// # Errors
 /// If something can't be read or written, or the segment is damaged.
-pub(super) fn remake(stream: &Path, first: u64) -> io::Result<()> {
-    let manifest = listing::manifest(stream).map_err(io::Error::other)?.ok_or(io::ErrorKind::NotFound)?;
-    let bytes = Mapped::new(&File::open(stream.join(segment::name(first, Kind::Log)))?)?;
+pub(super) fn remake(stream: &Path, file: &File, first: u64) -> Result<(), Unpaged> {
+    let manifest = listing::manifest(stream).map_err(io::Error::other)?;
+    let manifest = manifest.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
+    let bytes = Mapped::new(file)?;
     let touched = |frame: &Frame<'_>| Some(document::touched(frame.data));
     let recovered = segment::recover(&bytes, first, &manifest.epochs, touched);
     match recovered.verdict.sealed() {
         Verdict::Whole => {
             let name = segment::name(first, Kind::Index);
-            write(stream, &name, first, &recovered.entries, Form::Sealed).map(|_| ())
+            write(stream, &name, first, &recovered.entries, Form::Sealed)?;
+            Ok(())
         }
-        Verdict::Cut(loss) | Verdict::Damage(loss) => Err(io::Error::other(loss.reason)),
+        Verdict::Cut(loss) | Verdict::Damage(loss) => Err(Unpaged::Damaged(loss)),
     }
 }
 

@@ -11,7 +11,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 
 use crossbeam::channel::{Receiver, Sender, unbounded};
@@ -32,13 +32,33 @@ pub struct Volume {
     pub folder: Arc<Path>,
     /// No other volume or checkpoint of this process has the same.
     pub number: u64,
+    /// Whether the stream is deleted: the folder of this name is another log's then.
+    is_gone: AtomicBool,
 }
 
 impl Volume {
     /// The volume of a log in `folder`.
     #[must_use]
     pub fn new(folder: Arc<Path>) -> Arc<Volume> {
-        Arc::new(Volume { folder, number: fresh_number() })
+        Arc::new(Volume { folder, number: fresh_number(), is_gone: AtomicBool::new(false) })
+    }
+
+    /// From now on nothing is read of it: its stream is about to be deleted.
+    pub fn retire(&self) {
+        self.is_gone.store(true, Ordering::Release);
+    }
+
+    /// A file of it.
+    ///
+    /// # Errors
+    /// What the system says; `NotFound` if the file may be another log's.
+    fn open(&self, first: u64, kind: Kind) -> io::Result<File> {
+        let file = File::open(self.folder.join(segment::name(first, kind)));
+        // Looked at afterwards: what was opened before is ours.
+        match self.is_gone.load(Ordering::Acquire) {
+            true => Err(io::ErrorKind::NotFound.into()),
+            false => file,
+        }
     }
 }
 
@@ -182,7 +202,7 @@ impl Request {
     fn map(&self, verified: &mut FxHashSet<(u64, u64)>) -> Result<Page, Unpaged> {
         match (&self.source, self.key.sheet) {
             (Source::Volume(volume, seal), Sheet::Segment(first)) => {
-                let file = File::open(volume.folder.join(segment::name(first, Kind::Log)))?;
+                let file = volume.open(first, Kind::Log)?;
                 if *seal == Seal::Sealed && !verified.contains(&(volume.number, first)) {
                     verify(&file, first)?;
                     if verified.len() == VERIFIED_MAX {
@@ -193,15 +213,16 @@ impl Request {
                 Ok(map(&file, self.key.start, PAGE_BYTES)?)
             }
             (Source::Volume(volume, Seal::Sealed), Sheet::Index(first)) => {
-                sealed_index(&volume.folder, first).or_else(|unpaged| {
+                sealed_index(volume, first).or_else(|unpaged| {
                     // It holds no truth. If its segment is gone, so is the reader's cause.
+                    let segment = volume.open(first, Kind::Log)?;
                     tracing::warn!(folder = %volume.folder.display(), segment = first, error = %unpaged, "an index is made anew");
-                    index::remake(&volume.folder, first)?;
-                    sealed_index(&volume.folder, first)
+                    index::remake(&volume.folder, &segment, first)?;
+                    sealed_index(volume, first)
                 })
             }
             (Source::Volume(volume, Seal::Open(entries)), Sheet::Index(first)) => {
-                let file = File::open(volume.folder.join(segment::name(first, Kind::Index)))?;
+                let file = volume.open(first, Kind::Index)?;
                 // No more than is needed: it may be sealed at this moment, and its postings half written.
                 Ok(map(&file, 0, u64::from(*entries) * Entry::BYTES as u64)?)
             }
@@ -247,8 +268,8 @@ fn map(file: &File, start: u64, bytes: u64) -> io::Result<Page> {
 }
 
 /// The index of a sealed segment, whole and verified.
-fn sealed_index(folder: &Path, first: u64) -> Result<Page, Unpaged> {
-    let file = File::open(folder.join(segment::name(first, Kind::Index)))?;
+fn sealed_index(volume: &Volume, first: u64) -> Result<Page, Unpaged> {
+    let file = volume.open(first, Kind::Index)?;
     let page = map(&file, 0, file.metadata()?.len())?;
     let index = Index::open(page.bytes())?;
     index.verify()?;

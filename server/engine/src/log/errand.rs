@@ -108,6 +108,10 @@ pub fn close(folder: &impl Folder, newest: u64, manifest: &Manifest) -> io::Resu
 /// What the system says; what was written is removed then, if that can be done.
 pub fn write_checkpoint(folder: &impl Folder, position: Position, documents: &Documents) -> io::Result<()> {
     let name = unfinished(position.sequence);
+    // One whose events were taken back was never put in place, and may be what fills the disk.
+    for left in folder.names()?.iter().filter(|left| is_unfinished(left) && **left != name) {
+        folder.remove(left)?;
+    }
     let collections = documents.collections().map(|(path, collection)| {
         (path, collection.changed(), collection.documents(None).map(|(id, body)| (id, &**body)))
     });
@@ -137,9 +141,8 @@ pub fn install(folder: &impl Folder, sequence: u64, newest: u64) -> Result<Check
         let mut sequences: Vec<u64> = names.iter().filter_map(|name| checkpoint_sequence(name)).collect();
         sequences.sort_unstable();
         sequences.truncate(sequences.len().saturating_sub(2));
-        for old in sequences {
-            folder.remove(&segment::name(old, Kind::Checkpoint))?;
-        }
+        // It is in place, whatever becomes of the old ones: the next time they are tried again.
+        let _ = sequences.iter().try_for_each(|old| folder.remove(&segment::name(*old, Kind::Checkpoint)));
         Ok(checkpoint)
     };
     place().inspect_err(|_| discard(folder, &written))
@@ -175,6 +178,10 @@ pub fn drop_segments(folder: &impl Folder, firsts: &[u64]) -> io::Result<()> {
         remove(*first, Kind::Index)?;
     }
     Ok(())
+}
+
+fn is_unfinished(name: &str) -> bool {
+    name.strip_suffix(".unfinished").and_then(checkpoint_sequence).is_some()
 }
 
 fn checkpoint_sequence(name: &str) -> Option<u64> {

@@ -68,8 +68,8 @@ pub trait Shelf {
     /// piece and published; none if they aren't here.
     fn bytes(&self, segment: u64, at: u64) -> Option<&[u8]>;
 
-    /// The index of the segment, if it is here with `entries` at least.
-    fn index(&self, segment: u64, entries: u32) -> Option<Index<'_>>;
+    /// The index of the segment, if it is here; of one that grows, a beginning.
+    fn index(&self, segment: u64) -> Option<Index<'_>>;
 }
 
 /// Why something can't be read now.
@@ -117,6 +117,8 @@ impl View {
             return Ok(run);
         }
         let (segment, until) = self.segment_at(from)?;
+        // What is in the tail may not be in the file yet.
+        let until = until.min(self.blocks.start().unwrap_or(until));
         let at = from - segment.base;
         let bytes = shelf.bytes(segment.first, at).filter(|bytes| !bytes.is_empty());
         let bytes = bytes.ok_or(Unread::Missing(Piece::Bytes { segment: segment.first, at }))?;
@@ -173,12 +175,28 @@ impl View {
         let (segment, _) = self.segment_at(cursor)?;
         // Events behind the tail are published, so their entries are in the file.
         let (end, until) = self.end_behind_the_tail(&segment);
-        let count = u32::try_from(end - segment.first).map_err(|_| Unread::Refuted(segment.first))?;
-        let index = self.index(&segment, count, shelf)?;
         let refuted = Unread::Refuted(segment.first);
+        let count = u32::try_from(end - segment.first).map_err(|_| refuted)?;
+        let missing = Unread::Missing(Piece::Index { segment: segment.first, entries: count });
+        // One that grows is good as far as it goes: what was asked for may be less than what there is by now.
+        let index = shelf.index(segment.first).ok_or(missing)?;
+        if index.is_sealed() && index.len() < count {
+            return Err(refuted);
+        }
+        let count = count.min(index.len());
         let from = match cursor - segment.base {
             0 => 0,
-            at => u32::try_from(at).ok().and_then(|at| index.ordinal_at(at)).ok_or(refuted)?,
+            at => match u32::try_from(at).ok().and_then(|at| index.ordinal_at(at)) {
+                Some(ordinal) => ordinal,
+                None if index.is_sealed() => return Err(refuted),
+                None => return Err(missing),
+            },
+        };
+        let (until, end) = match index.entry(count - 1).filter(|_| !index.is_sealed()) {
+            Some(last) => {
+                (segment.base + u64::from(last.offset) + u64::from(last.length), segment.first + u64::from(count))
+            }
+            None => (until, end),
         };
         match first(&index, filter, from) {
             Next::Found(ordinal) if ordinal < count => {
@@ -230,13 +248,10 @@ impl View {
         let Some(ordinal) = (sequence + 1 - segment.first).checked_sub(1) else { return Ok(segment.base) };
         let refuted = Unread::Refuted(segment.first);
         let ordinal = u32::try_from(ordinal).map_err(|_| refuted)?;
-        let entry = self.index(&segment, ordinal + 1, shelf)?.entry(ordinal).ok_or(refuted)?;
+        let index = shelf.index(segment.first).filter(|index| index.is_sealed() || index.len() > ordinal);
+        let index = index.ok_or(Unread::Missing(Piece::Index { segment: segment.first, entries: ordinal + 1 }))?;
+        let entry = index.entry(ordinal).ok_or(refuted)?;
         Ok(segment.base + u64::from(entry.offset) + u64::from(entry.length))
-    }
-
-    fn index<'a>(&self, segment: &Span, entries: u32, shelf: &'a impl Shelf) -> Result<Index<'a>, Unread> {
-        let index = shelf.index(segment.first, entries);
-        index.ok_or(Unread::Missing(Piece::Index { segment: segment.first, entries }))
     }
 
     /// Appends the bytes of the log in `from..to`, which are published, to `out`.
@@ -303,7 +318,7 @@ impl View {
 
     /// The sequence and the offset at which `segment` ends, or the tail begins: where its index needn't be asked any more.
     fn end_behind_the_tail(&self, segment: &Span) -> (u64, u64) {
-        let next = self.segments.iter().find(|next| next.base > segment.base);
+        let next = self.segments.get(self.segments.partition_point(|next| next.base <= segment.base));
         match (next, self.blocks.first().zip(self.blocks.start())) {
             (Some(next), Some((_, start))) if next.base <= start => (next.first, next.base),
             (_, Some((first, start))) => (first, start),

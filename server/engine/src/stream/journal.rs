@@ -221,7 +221,9 @@ impl Journal {
             return None;
         }
         let is_stale = self.is_open && self.segments.back().is_some_and(|newest| self.is_stale(newest, now_ms));
-        if is_stale || self.stream.has_open_group() && (!self.is_open || self.is_full()) {
+        // A checkpoint that is written waits for a segment to be synced.
+        let is_wanted = self.stream.has_open_group() || matches!(self.care, Care::Written(_));
+        if is_stale || is_wanted && !self.is_open || self.stream.has_open_group() && self.is_full() {
             let (first, base) = (self.stream.persisted_sequence() + 1, self.stream.sealed_end());
             self.phase = Phase::Opening(first, base);
             self.is_open = false;
@@ -263,6 +265,7 @@ impl Journal {
     /// No segment could be opened and nothing was written: what was to be written is taken back, and the next write tries
     /// again.
     pub fn put_off(&mut self) {
+        self.phase = Phase::Idle;
         self.discard();
         // The manifest may be there or not.
         self.is_on_disk &= self.stream.persisted_sequence() > 0;
@@ -282,14 +285,23 @@ impl Journal {
         self.published = self.stream.sealed_end();
     }
 
-    /// The log can't be written: what isn't durable is taken back, and writes are refused from now on. Returns the manifest
-    /// that says so, since the next start must not believe what only the page cache has.
+    /// The step under way has failed: see [`Journal::fail`].
+    pub fn fail_step(&mut self, reason: String) -> Option<Manifest> {
+        self.phase = Phase::Idle;
+        self.fail(reason)
+    }
+
+    /// The checkpoint couldn't be put in place, since the log couldn't be synced: see [`Journal::fail`].
+    pub fn fail_install(&mut self, reason: String) -> Option<Manifest> {
+        self.care = Care::None;
+        self.fail(reason)
+    }
+
+    /// The log can't be written: what isn't durable is taken back, and writes are refused from now on; what else is under way
+    /// comes to its end. Returns the manifest that says so, since the next start must not believe what only the page cache has.
     pub fn fail(&mut self, reason: String) -> Option<Manifest> {
         self.discard();
         self.stream.fail(reason);
-        if matches!(self.care, Care::Installing(_)) {
-            self.care = Care::None;
-        }
         self.manifest(State::Failed)
     }
 
@@ -297,7 +309,6 @@ impl Journal {
     /// another event's.
     fn discard(&mut self) {
         self.stream.discard();
-        self.phase = Phase::Idle;
         let persisted = self.stream.persisted_sequence();
         match self.care {
             Care::Writing(sequence) if sequence > persisted => self.care = Care::WritingInVain,
@@ -332,7 +343,6 @@ impl Journal {
                 let position = self.stream.position();
                 self.care = Care::Writing(position.sequence);
                 self.checkpointed = self.stream.sealed_end();
-                self.is_urgent = false;
                 Some(Upkeep::Checkpoint { position, documents: self.stream.documents().clone() })
             }
             // Only between groups: what is published early, without durability, is in the file by then.
@@ -424,13 +434,15 @@ impl Journal {
             self.before = self.checkpoint.map(|before| before.sequence);
             self.checkpoint = Some(Installed { sequence, bytes });
             self.care = Care::None;
+            self.is_urgent &= sequence + 1 < self.stream.earliest();
         }
     }
 
     /// The checkpoint couldn't be put in place.
-    pub fn checkpoint_refused(&mut self) {
+    pub fn checkpoint_refused(&mut self, now_ms: u64) {
         if matches!(self.care, Care::Installing(_)) {
             self.care = Care::None;
+            self.patient_until_ms = now_ms.saturating_add(CHECKPOINT_PAUSE_MS);
         }
     }
 

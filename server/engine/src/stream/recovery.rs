@@ -275,6 +275,7 @@ impl Log {
                     .ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
                 // One that doesn't end as it should is as young as can be: retention leaves it to its reader.
                 log.segments[index].ended_ms = group::closed_at(&bytes).unwrap_or(u64::MAX);
+                log.segments[index].begun_ms = group::read(&bytes).map(|group| group.unix_ms).ok();
                 log.last = next - 1;
                 log.bytes += bytes.len() as u64;
                 log.checkpointed = log.bytes;

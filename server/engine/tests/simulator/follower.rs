@@ -103,9 +103,8 @@ impl Shelf for Files {
         Some(&bytes[..bytes.len().min(self.piece_bytes)])
     }
 
-    fn index(&self, segment: u64, entries: u32) -> Option<Index<'_>> {
-        let index = Index::open(self.pieces.get(&(segment, false))?).ok()?;
-        (index.len() >= entries).then_some(index)
+    fn index(&self, segment: u64) -> Option<Index<'_>> {
+        Index::open(self.pieces.get(&(segment, false))?).ok()
     }
 }
 

@@ -255,7 +255,7 @@ impl Home {
                     self.journal.written();
                     self.publish();
                 }
-                Some(error) => self.fail(&error),
+                Some(error) => self.fail(&error, Journal::fail_step),
             }
             return true;
         };
@@ -292,8 +292,8 @@ impl Home {
         }
     }
 
-    fn fail(&mut self, error: &io::Error) {
-        self.mark = self.journal.fail(error.to_string());
+    fn fail(&mut self, error: &io::Error, fail: impl FnOnce(&mut Journal, String) -> Option<Manifest>) {
+        self.mark = fail(&mut self.journal, error.to_string());
         self.refuse();
     }
 
@@ -318,7 +318,7 @@ impl Home {
                     self.post(|| Letter::Segment(segment));
                 }
             }
-            Err(error) => self.fail(&error),
+            Err(error) => self.fail(&error, Journal::fail_step),
         }
     }
 
@@ -336,8 +336,8 @@ impl Home {
                     let bytes = self.disk.read(&segment::name(sequence, Kind::Checkpoint)).expect("a disk that reads");
                     self.checkpoint = Some((bytes.expect("it was put there"), checkpoint));
                 }
-                Err(InstallError::Log(error)) => self.fail(&error),
-                Err(InstallError::Io(_) | InstallError::Damaged(_)) => self.journal.checkpoint_refused(),
+                Err(InstallError::Log(error)) => self.fail(&error, Journal::fail_install),
+                Err(InstallError::Io(_) | InstallError::Damaged(_)) => self.journal.checkpoint_refused(now_ms),
             },
             Some(Upkeep::Drop(firsts)) => {
                 let dropped = errand::drop_segments(&self.disk, &firsts);

@@ -208,3 +208,20 @@ fn a_stream_that_is_deleted_shows_everybody_out_at_any_moment() {
         assert!(hall.audience.hot.is_empty() && hall.audience.followers.is_empty() && hall.audience.watched.is_empty());
     }
 }
+
+/// Followers of two topics that were to be sent something, and have left before their turn came.
+#[test]
+fn a_stream_is_deleted_whose_followers_have_left_while_they_were_hot() {
+    let mut hall = Hall::new(64);
+    let client = hall.seat(filter(&["a/1", "a/2"]), 0);
+    hall.rest();
+    hall.publish(&[("a/1", 10)]);
+    let id = SeatId::new(0, 0);
+    hall.audience.leave(id);
+    assert_eq!((hall.audience.hot.len(), hall.audience.followers.len()), (1, 1), "they are forgotten at their turn");
+    hall.audience.unwatch(STREAM);
+    assert!(hall.audience.hot.is_empty() && hall.audience.followers.is_empty() && hall.audience.watched.is_empty());
+    drop(client);
+    hall.is_due = true;
+    hall.until("its seat is free", |hall| hall.audience.seated() == 0);
+}

@@ -25,6 +25,9 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let Arguments { backup, data } = arguments;
     let streams = listing::streams(backup, &[])?;
     anyhow::ensure!(!folder::is_partial(backup), "{} isn't a whole backup", backup.display());
+    if let Some(pid) = folder::server(backup)? {
+        anyhow::bail!("{} isn't a backup: process {pid} serves it", backup.display());
+    }
     let mut flaws = 0;
     let mut reports = Vec::new();
     for stream in streams {
