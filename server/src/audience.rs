@@ -334,7 +334,7 @@ impl Audience {
     /// The first event after `cursor` that passes the filter, of what this core shows of the stream.
     ///
     /// # Errors
-    /// If the stream isn't watched, or what has to be looked at isn't in memory: see [`Audience::await_piece`].
+    /// If the stream isn't watched, or what has to be looked at isn't in memory: see `Audience::await_piece`.
     pub fn find(&self, log: Log<'_>, filter: &Filter, cursor: u64) -> Result<Found, Unread> {
         let watched = self.watched(log)?;
         watched.view.find(filter, cursor, &self.shelf.of(&watched.volume))

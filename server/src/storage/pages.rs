@@ -75,7 +75,7 @@ pub struct Key {
     pub owner: u64,
     /// The file.
     pub sheet: Sheet,
-    /// Offset of its first byte in the file, a multiple of [`PAGE_BYTES`].
+    /// Offset of its first byte in the file, a multiple of `PAGE_BYTES`.
     pub start: u64,
 }
 

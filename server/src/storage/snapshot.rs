@@ -1,7 +1,6 @@
 //! A checkpoint as followers read it: what newcomers and followers that were reset are sent first.
 //!
-//! Its file stays open while anybody reads it, since two newer ones remove it. Its bytes come as
-//! [pages](super::pages).
+//! Its file stays open while anybody reads it, since two newer ones remove it. Its bytes come as [pages].
 
 use std::fs::File;
 use std::io;
