@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::swarm::{Arrivals, Method};
+
 /// Followers that count, check and time what they receive.
 ///
 /// Exit codes: 0 fine; 1 frames lost, repeated or out of order, or errors; 2 usage; 3 target unreachable.
@@ -87,6 +89,18 @@ pub(crate) struct SwarmArguments {
     /// Where to publish, if not to the followed URL. `{topic}` stands for t0, or for t0, t1, … in turn with --topics.
     #[arg(long, value_name = "URL", requires = "publish")]
     pub(crate) publish_to: Option<String>,
+    /// The method of a write. [default: PUT of a document of Fantail's, else POST]
+    #[arg(long, value_enum, requires = "publish")]
+    pub(crate) publish_method: Option<Method>,
+    /// A field of every request; may be given several times.
+    #[arg(long = "header", value_name = "NAME:VALUE")]
+    pub(crate) fields: Vec<String>,
+    /// The text before the counter's digits in an event's data. [default: "n": as JSON has it]
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) counter: Option<String>,
+    /// The text before the moment's digits, nanoseconds since 1970. [default: "t": as JSON has it]
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) time: Option<String>,
     /// What to publish, with holes; see the examples.
     #[arg(long, value_name = "TEMPLATE", requires = "publish", long_help = literal(BODY))]
     pub(crate) body: Option<String>,
@@ -97,6 +111,9 @@ pub(crate) struct SwarmArguments {
     /// the same moment; the rate stays that of --publish. With several --publishers and --topics each sends its part.
     #[arg(long, default_value_t = 1, requires = "publish")]
     pub(crate) burst: u64,
+    /// How the moments of writes, or of bursts, are spread: evenly, or at random as independent strangers come.
+    #[arg(long, value_enum, default_value = "constant", requires = "publish")]
+    pub(crate) arrivals: Arrivals,
     /// Connections to publish with. A topic is written by one of them; a lone topic by all, without a counter's order.
     #[arg(long, default_value_t = 1, requires = "publish")]
     pub(crate) publishers: usize,
@@ -131,9 +148,9 @@ pub(crate) struct SwarmArguments {
     /// follows or stalls before the next act; it is away for a tenth of that. All come back, and must have everything.
     #[arg(long, value_name = "SECONDS", requires = "publish", conflicts_with = "stall")]
     pub(crate) churn: Option<f64>,
-    /// What --churn takes its randomness from; a follower's acts depend on it and on the follower's number alone. [default:
-    /// random; it is printed]
-    #[arg(long, requires = "churn")]
+    /// What --churn and random --arrivals come from; a follower's acts depend on it and on the follower's number alone.
+    /// [default: random; it is printed]
+    #[arg(long)]
     pub(crate) seed: Option<u64>,
     /// After the run: leave, publish this many writes, return all at once with the last ids, and time the catching up.
     #[arg(long, num_args = 0..=1, default_missing_value = "100")]

@@ -1,5 +1,6 @@
 //! Many followers on few threads. This file is the run's course; read the modules in this order.
 
+mod arrivals;
 mod plan;
 mod publishing;
 mod template;
@@ -28,14 +29,19 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+pub(crate) use arrivals::Arrivals;
 use connection::Findings;
-use gauge::{Kernel, Process};
-use plan::Plan;
+use gauge::Kernel;
+pub(crate) use gauge::{Process, threads};
+pub(crate) use plan::{Plan, TOPIC, warnings};
 use probe::{Probe, Probed};
-use progress::{Progress, Stage};
+use progress::Stage;
+pub(crate) use progress::{Progress, Voice};
 use publisher::Published;
+pub(crate) use publishing::Method;
 use publishing::Publishing;
-use report::{Reading, Report, Writes};
+pub(crate) use report::Report;
+use report::{Reading, Writes};
 
 use crate::Failure;
 use crate::arguments::SwarmArguments;
@@ -45,12 +51,15 @@ const REACH: Duration = Duration::from_secs(5);
 
 /// A run, from arguments to report.
 pub(crate) fn run(typed: &SwarmArguments) -> Result<(), Failure> {
+    if typed.connections == 0 {
+        return Err(Failure::Usage("there must be a connection at least".to_owned()));
+    }
     let plan = Arc::new(Plan::resolve(typed)?);
-    for warning in plan::warnings(&plan) {
+    for warning in warnings(&plan) {
         eprintln!("warning: {warning}");
     }
-    if let Some(churning) = plan.churning {
-        eprintln!("--seed {}", churning.seed);
+    if plan.is_random() {
+        eprintln!("--seed {}", plan.seed);
     }
     let pid = typed.pid.map(|pid| pid.to_string());
     if let Some(pid) = &pid {
@@ -66,7 +75,7 @@ pub(crate) fn run(typed: &SwarmArguments) -> Result<(), Failure> {
     if let Some(publishing) = &plan.publishing {
         publisher::create(publishing)?;
     }
-    let mut run = Run::start(plan, pid)?;
+    let mut run = Run::start(plan, pid, Voice::Says)?;
     run.connect()?;
     run.measure();
     run.resume();
@@ -81,7 +90,7 @@ pub(crate) fn run(typed: &SwarmArguments) -> Result<(), Failure> {
 }
 
 /// A run that has started.
-struct Run {
+pub(crate) struct Run {
     plan: Arc<Plan>,
     progress: Arc<Progress>,
     threads: Vec<std::thread::JoinHandle<std::io::Result<Findings>>>,
@@ -105,9 +114,10 @@ struct Run {
 }
 
 impl Run {
-    fn start(plan: Arc<Plan>, pid: Option<String>) -> Result<Run, Failure> {
+    /// Starts the threads, which begin to connect.
+    pub(crate) fn start(plan: Arc<Plan>, pid: Option<String>, voice: Voice) -> Result<Run, Failure> {
         let threads = plan.connections.div_ceil(plan.share);
-        let progress = Progress::new(threads);
+        let progress = Progress::new(threads, voice);
         let before = read(pid.as_deref());
         let since_ns = plan.publishing.as_ref().map(|_| thread::unix_ns());
         let mut handles = Vec::new();
@@ -142,8 +152,13 @@ impl Run {
         })
     }
 
+    /// How far it has got, for others to look at.
+    pub(crate) fn progress(&self) -> Arc<Progress> {
+        Arc::clone(&self.progress)
+    }
+
     /// Until all follow, or have failed, or nothing happens any more.
-    fn connect(&mut self) -> Result<(), Failure> {
+    pub(crate) fn connect(&mut self) -> Result<(), Failure> {
         let all = self.plan.connections as u64;
         let start = Instant::now();
         let threads = &self.threads;
@@ -160,7 +175,7 @@ impl Run {
     }
 
     /// Publishes, or listens, and waits for stragglers.
-    fn measure(&mut self) {
+    pub(crate) fn measure(&mut self) {
         let probe = self.plan.probing.as_ref().map(|probing| Probe::start(&self.plan, probing));
         let start = Instant::now();
         let before = self.progress.sums();
@@ -199,7 +214,7 @@ impl Run {
     fn publish(&mut self, publishing: &Publishing, writes: u64) {
         let (plan, progress, published) = (&self.plan, &self.progress, &mut self.published);
         std::thread::scope(|scope| {
-            let publisher = scope.spawn(|| publisher::publish(plan, publishing, writes, published));
+            let publisher = scope.spawn(|| publisher::publish(plan, publishing, writes, progress, published));
             progress.wait("publishing", Duration::MAX, |_| publisher.is_finished());
         });
     }
@@ -240,7 +255,8 @@ impl Run {
         self.reconnected = Some((missed, caught_up));
     }
 
-    fn end(mut self) -> Result<Report, Failure> {
+    /// Ends the threads and says what they found.
+    pub(crate) fn end(mut self) -> Result<Report, Failure> {
         if self.plan.publishing.is_some() {
             let _ = self.progress.published.set(self.published.counts.clone());
         }
@@ -259,6 +275,8 @@ impl Run {
         if self.short > 0 {
             all.errors.insert("less than --count or --bytes in time".to_owned(), self.short);
         }
+        let mut lag = all.lag;
+        lag.add(&self.published.lag).expect("the bounds are the same");
         Ok(Report {
             connections: self.plan.connections as u64,
             threads,
@@ -270,6 +288,7 @@ impl Run {
             bytes: self.bytes,
             bytes_in_all: all.bytes,
             latency: all.latency,
+            lag,
             faults: all.faults,
             resets: all.resets,
             churn: self.plan.churning.map(|churning| (churning.seed, all.tally)),

@@ -57,6 +57,8 @@ pub(crate) struct Report {
     pub(crate) bytes_in_all: u64,
     /// Microseconds from intended time to receive.
     pub(crate) latency: Histogram<u64>,
+    /// Microseconds that the threads' turns took, and by which the writers woke too late.
+    pub(crate) lag: Histogram<u64>,
     /// Of all followers, at the end.
     pub(crate) faults: Faults,
     /// Streams that were reset.
@@ -149,6 +151,7 @@ impl Report {
             "bytes_per_s": self.bytes_per_second(),
             "deliveries_per_s": self.deliveries_per_second(),
             "latency_us": quantiles(&self.latency),
+            "lag_us": quantiles(&self.lag),
             "gaps": self.faults.lost,
             "repeats": self.faults.repeated,
             "disordered": self.faults.disordered,
