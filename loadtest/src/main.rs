@@ -13,6 +13,8 @@ mod client;
 mod head;
 mod ledger;
 
+mod report;
+
 use std::fmt;
 use std::process::ExitCode;
 
