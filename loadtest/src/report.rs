@@ -5,6 +5,16 @@
 mod latency;
 mod machine;
 
+mod caveats;
+mod figures;
+mod headline;
+
+mod baseline;
+
+mod hgrm;
+mod markdown;
+mod page;
+
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read};
