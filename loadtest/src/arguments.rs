@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::swarm::{Arrivals, Method};
+use crate::report::Tolerances;
 
 /// Followers that count, check and time what they receive.
 ///
@@ -25,6 +26,8 @@ pub(crate) enum Command {
     Follow(FollowArguments),
     /// Write documents of Fantail's over and over, as fast as the server takes them, so that there is history to read.
     Fill(FillArguments),
+    /// Show a run that was saved as report.json, and compare it with an earlier one.
+    Report(ReportArguments),
 }
 
 /// What `swarm --help` ends with.
@@ -205,6 +208,23 @@ pub(crate) struct FillArguments {
     /// Connections to write on.
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..=1_000))]
     pub(crate) connections: u64,
+}
+
+/// The arguments of `report`.
+#[derive(Args)]
+pub(crate) struct ReportArguments {
+    /// A run's report.json.
+    pub(crate) report: PathBuf,
+    /// An earlier one to compare it with. The exit code is 1 if a figure is worse by more than its tolerance, which the
+    /// table states.
+    #[arg(long, value_name = "REPORT.JSON")]
+    pub(crate) baseline: Option<PathBuf>,
+    /// How much worse figures may be, by their names in the table: `p99=20%,rate=5%`. An amount that is noise stays allowed.
+    #[arg(long, value_name = "LIST", default_value = "", hide_default_value = true, requires = "baseline")]
+    pub(crate) tolerance: Tolerances,
+    /// A folder to write report.html, report.md, report.hgrm and report.json to.
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) to: Option<PathBuf>,
 }
 
 /// The command of this process; clap itself answers `--help` and usage errors (code 2).

@@ -16,12 +16,13 @@ mod markdown;
 mod page;
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use baseline::{Comparison, Tolerances};
 pub(crate) use latency::Latency;
 pub(crate) use machine::Machine;
 
@@ -323,6 +324,21 @@ impl Report {
         let mut text = serde_json::to_string_pretty(self).expect("plain data");
         text.push('\n');
         text
+    }
+
+    /// The report for pull requests, with the comparison if there is one.
+    pub(crate) fn markdown(&self, comparison: Option<&Comparison>) -> String {
+        markdown::text(self, comparison)
+    }
+
+    /// All its forms, by the names of their files; with the earlier report and the comparison with it, if there is one.
+    pub(crate) fn files(&self, compared: Option<(&Report, &Comparison)>) -> [(&'static str, String); 4] {
+        [
+            ("report.json", self.json()),
+            ("report.html", page::html(self, compared)),
+            ("report.md", self.markdown(compared.map(|(_, comparison)| comparison))),
+            ("report.hgrm", hgrm::text(&self.latency())),
+        ]
     }
 
     /// Everything that failed.

@@ -69,6 +69,9 @@ impl std::str::FromStr for Tolerances {
     type Err = NotATolerance;
 
     fn from_str(text: &str) -> Result<Tolerances, NotATolerance> {
+        if text.trim().is_empty() {
+            return Ok(Tolerances::default());
+        }
         let one = |part: &str| {
             let (name, share) = part.split_once('=')?;
             let percent: f64 = share.trim().strip_suffix('%')?.trim().parse().ok()?;

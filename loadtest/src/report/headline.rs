@@ -1,7 +1,12 @@
 //! What a report says first: two large numbers and a sentence; and the facts that it says last.
 
+use std::time::{Duration, UNIX_EPOCH};
+
 use super::Report;
 use super::figures::{Unit, count, number, time};
+
+/// The last second whose date has four digits of a year: a report's file may say anything.
+const LAST_UNIX_S: u64 = 253_402_300_799;
 
 /// The two numbers, what they are, and the sentence below them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,7 +74,7 @@ impl Headline {
 impl Report {
     /// What was run, on what, in which versions: names and values.
     pub(crate) fn facts(&self) -> Vec<(&'static str, String)> {
-        let started = std::time::UNIX_EPOCH + std::time::Duration::from_secs(self.run.started_unix_s);
+        let started = UNIX_EPOCH + Duration::from_secs(self.run.started_unix_s.min(LAST_UNIX_S));
         let mut facts = vec![
             ("Target", format!("{} ({})", self.run.target, self.run.preset)),
             ("Scenario", self.run.scenario.clone()),
