@@ -174,13 +174,19 @@ pub(crate) fn number(value: f64) -> String {
     format!("{sign}{}{tenths}", count(rounded.abs().trunc() as u64))
 }
 
-/// Three digits.
+/// Three digits, or fewer if the others are zeros.
 pub(crate) fn digits(value: f64) -> String {
-    match value.abs() {
-        size if size >= 99.95 || value == 0.0 => number(value.round()),
+    let text = match value.abs() {
+        size if size >= 99.95 => return number(value.round()),
         size if size >= 9.995 => format!("{value:.1}"),
         _ => format!("{value:.2}"),
-    }
+    };
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+/// So many of something whose name takes an s when there is another number of it than one.
+pub(crate) fn plural(of: u64, what: &str) -> String {
+    format!("{} {what}{}", count(of), if of == 1 { "" } else { "s" })
 }
 
 /// The named percentiles and the longest, in a table's order.
@@ -200,9 +206,10 @@ mod tests {
             (Unit::PerSecond, 20.0, "20/s"),
             (Unit::PerSecond, 0.25, "0.3/s"),
             (Unit::Time, 0.0, "0 µs"),
-            (Unit::Time, 4.4, "4.40 µs"),
+            (Unit::Time, 4.4, "4.4 µs"),
             (Unit::Time, 999.0, "999 µs"),
             (Unit::Time, 12_345.0, "12.3 ms"),
+            (Unit::Time, 10_000.0, "10 ms"),
             (Unit::Time, 99_960.0, "100 ms"),
             (Unit::Time, 2_010_000.0, "2.01 s"),
             (Unit::Count, 1_234_567.0, "1,234,567"),

@@ -3,7 +3,7 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::Report;
-use super::figures::{Unit, count, number, time};
+use super::figures::{Unit, count, number, plural, time};
 
 /// The last second whose date has four digits of a year: a report's file may say anything.
 const LAST_UNIX_S: u64 = 253_402_300_799;
@@ -37,7 +37,7 @@ impl Headline {
                 rate_of: "requests per second",
                 latency,
                 latency_of: "p99 latency",
-                sentence: format!("{} requests in {measured}; {failed}.", count(requests)),
+                sentence: format!("{} in {measured}; {failed}.", plural(requests, "request")),
             };
         };
         let came = match delivery.frames_due {
@@ -45,28 +45,24 @@ impl Headline {
                 format!("{} of {} frames that were due", count(delivery.frames), count(due))
             }
             Some(due) if due == delivery.frames => format!("all {} frames that were due", count(due)),
-            Some(_) | None => format!("{} frames", count(delivery.frames)),
+            Some(_) | None => plural(delivery.frames, "frame"),
         };
-        let faults = [
-            (delivery.gaps, "missing"),
-            (delivery.repeats, "repeated"),
-            (delivery.reordered, "out of order"),
-            (delivery.resets, "streams reset"),
-            (report.errors_in_all(), "errors"),
-        ];
-        let faults: Vec<String> =
-            faults.iter().filter(|(times, _)| *times > 0).map(|(times, what)| format!("{} {what}", count(*times))).collect();
+        let broken = [(delivery.gaps, "missing"), (delivery.repeats, "repeated"), (delivery.reordered, "out of order")];
+        let failed = [(delivery.resets, "reset"), (report.errors_in_all(), "error")];
+        let broken = broken.iter().filter(|(times, _)| *times > 0).map(|(times, how)| format!("{} {how}", count(*times)));
+        let failed = failed.iter().filter(|(times, _)| *times > 0).map(|(times, what)| plural(*times, what));
+        let faults: Vec<String> = broken.chain(failed).collect();
         let faults = match faults.is_empty() {
             true => "none missing, none repeated, none out of order".to_owned(),
             false => faults.join(", "),
         };
-        let followers = count(delivery.following);
+        let followers = plural(delivery.following, "follower");
         Headline {
             rate,
             rate_of: "frames delivered per second",
             latency,
             latency_of: "p99 latency, from intended write to receipt",
-            sentence: format!("{followers} followers received {came} in {measured}: {faults}."),
+            sentence: format!("{followers} received {came} in {measured}: {faults}."),
         }
     }
 }

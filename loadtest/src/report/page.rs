@@ -107,7 +107,7 @@ fn headline(report: &Report) -> String {
     let Headline { rate, rate_of, latency, latency_of, sentence } = Headline::new(report);
     let big = |value: &str, of: &str| {
         let (number, unit) = value.split_once(' ').unwrap_or((value, ""));
-        let unit = if unit.is_empty() { String::new() } else { format!(" <small>{}</small>", Text(unit)) };
+        let unit = if unit.is_empty() { String::new() } else { format!("<small>{}</small>", Text(unit)) };
         format!("<div><dd>{}{unit}</dd><dt>{}</dt></div>\n", Text(number), Text(of))
     };
     format!(

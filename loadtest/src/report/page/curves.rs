@@ -112,7 +112,7 @@ fn trimmed(percent: f64) -> String {
 }
 
 fn draw(shape: Shape, curves: &[Curve], nines: f64) -> String {
-    let (height, top) = (320.0, 18.0);
+    let (height, top) = (300.0, 18.0);
     let (left, right, bottom) = (62.0, shape.width() - 14.0, height - 34.0);
     let across = Scale { from: 0.0, to: nines, start: left, end: right };
     let up = Height::new(curves, (bottom, top));
@@ -120,7 +120,7 @@ fn draw(shape: Shape, curves: &[Curve], nines: f64) -> String {
     for &tick in &up.ticks {
         let y = up.at(tick);
         body += &plot::rule(left, y, right, y, if tick == up.ticks[0] { "axis" } else { "grid" });
-        body += &plot::label(left - 8.0, y + 4.0, "end", &Unit::Time.text(tick).replace(".00", "").replace(".0 ", " "));
+        body += &plot::label(left - 8.0, y + 4.0, "end", &Unit::Time.text(tick));
     }
     let halves = [(0.0, "0 %".to_owned()), (2f64.log10(), "50 %".to_owned())];
     let marks = (1..=nines as usize).map(|nine| (nine as f64, format!("{} %", trimmed(100.0 - 100.0 / 10f64.powi(nine as i32)))));

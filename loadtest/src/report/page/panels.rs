@@ -166,7 +166,7 @@ fn figure(
 }
 
 /// Height of a panel, its title with it.
-const PANEL: f64 = 148.0;
+const PANEL: f64 = 140.0;
 
 fn draw(shape: Shape, panels: &[Panel], seconds: &[Second], end: f64, title: &str) -> String {
     let (left, right) = (62.0, shape.width() - 14.0);
@@ -177,13 +177,13 @@ fn draw(shape: Shape, panels: &[Panel], seconds: &[Second], end: f64, title: &st
     }
     let bottom = panels.len() as f64 * PANEL;
     for tick in plot::ticks(end, shape.ticks()).into_iter().filter(|&tick| tick <= end) {
-        body += &plot::label(across.at(tick), bottom + 10.0, "middle", &format!("{tick} s"));
+        body += &plot::label(across.at(tick), bottom - 4.0, "middle", &format!("{tick} s"));
     }
-    plot::svg(shape, bottom + 18.0, (left, right), title, &body)
+    plot::svg(shape, bottom + 4.0, (left, right), title, &body)
 }
 
 fn draw_panel(panel: &Panel, seconds: &[Second], across: Scale, top: f64) -> String {
-    let (left, right, bottom) = (across.start, across.end, top + PANEL - 10.0);
+    let (left, right, bottom) = (across.start, across.end, top + PANEL - 22.0);
     let max = panel.lines.iter().flat_map(|line| &line.values).flatten().fold(0.0f64, |max, &value| max.max(value));
     let ticks = plot::ticks(max, 3);
     let up = Scale { from: 0.0, to: ticks.last().copied().unwrap_or(1.0), start: bottom, end: top + 34.0 };
@@ -198,8 +198,7 @@ fn draw_panel(panel: &Panel, seconds: &[Second], across: Scale, top: f64) -> Str
     for &tick in &ticks {
         let y = up.at(tick);
         body += &plot::rule(left, y, right, y, if tick == 0.0 { "axis" } else { "grid" });
-        let text = (panel.unit)(tick).replace(".00 ", " ").replace(".0 ", " ");
-        body += &plot::label(left - 8.0, y + 4.0, "end", &text);
+        body += &plot::label(left - 8.0, y + 4.0, "end", &(panel.unit)(tick));
     }
     let x = |second: &Second| across.at(f64::from(second.at_s));
     for line in &panel.lines {

@@ -6,9 +6,15 @@ use crate::report::caveats::Standing;
 use crate::report::figures::{Unit, count, number, percentiles, time};
 use crate::report::{Raises, Report};
 
+/// Characters of a value that stand beside its name; longer ones stand below it.
+const LINE: usize = 44;
+
 /// Names and values, in two columns where there is room.
 pub(super) fn list(facts: &[(&str, String)]) -> String {
-    let rows = facts.iter().map(|(name, value)| format!("<div><dt>{}</dt><dd>{}</dd></div>\n", Text(name), Text(value)));
+    let rows = facts.iter().map(|(name, value)| {
+        let class = if value.chars().count() > LINE { " class=long" } else { "" };
+        format!("<div{class}><dt>{}</dt><dd>{}</dd></div>\n", Text(name), Text(value))
+    });
     format!("<dl class=facts>\n{}</dl>\n", rows.collect::<String>())
 }
 
