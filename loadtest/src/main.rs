@@ -13,6 +13,8 @@ mod client;
 mod head;
 mod ledger;
 
+#[cfg_attr(not(test), expect(dead_code, reason = "the runs that it shows come with the harness core"))]
+mod live;
 mod report;
 mod show;
 

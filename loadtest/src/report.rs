@@ -5,8 +5,10 @@
 mod latency;
 mod machine;
 
+mod json;
+
 mod caveats;
-mod figures;
+pub(crate) mod figures;
 mod headline;
 
 mod baseline;
@@ -315,15 +317,13 @@ impl Report {
         }
     }
 
-    /// The JSON, a line per member.
+    /// The JSON, in lines.
     ///
     /// # Panics
     ///
     /// Never: numbers, texts and lists of them have a form in JSON.
     pub(crate) fn json(&self) -> String {
-        let mut text = serde_json::to_string_pretty(self).expect("plain data");
-        text.push('\n');
-        text
+        json::lines(&serde_json::to_value(self).expect("plain data"))
     }
 
     /// The report for pull requests, with the comparison if there is one.
@@ -360,5 +360,46 @@ impl Report {
             Some(delivery) => delivery.frames_per_s,
             None => self.scenarios.iter().map(|scenario| scenario.requests_per_s).sum(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A report with one member replaced.
+    fn with(name: &str, value: serde_json::Value) -> String {
+        let text = include_str!("../../fixtures/reports/requests.json");
+        let mut report: serde_json::Value = serde_json::from_str(text).expect("a report");
+        report[name] = value;
+        report.to_string()
+    }
+
+    #[test]
+    fn what_is_no_report_of_this_version_is_refused() {
+        assert!(Report::parse(&with("schema", SCHEMA.into())).is_ok());
+        assert!(matches!(Report::parse(&with("schema", 2.into())), Err(Unreadable::Schema(2))));
+        assert!(matches!(Report::parse(&with("timeline", 2.into())), Err(Unreadable::Form(_))));
+        for text in ["", "{}", "[]", "{\"schema\": \"1\"}", "{\"schema\": -1}"] {
+            assert!(matches!(Report::parse(text), Err(Unreadable::Form(_))), "{text}");
+        }
+        assert!(Report::parse(&with("added_later", 7.into())).is_ok(), "additions are passed over");
+    }
+
+    #[test]
+    fn figures_of_an_empty_run_are_still_figures() {
+        let text = include_str!("../../fixtures/reports/canonical.json");
+        let mut report = Report::parse(text).expect("a report");
+        report.timeline.clear();
+        report.scenarios.clear();
+        report.run.measured_s = 0.0;
+        report.run.started_unix_s = u64::MAX;
+        let delivery = report.delivery.as_mut().expect("followers");
+        (delivery.latency, delivery.frames, delivery.following) = (Latency::new(), 0, 0);
+        let texts = report.files(None);
+        assert!(texts.iter().all(|(_, text)| !text.contains("NaN") && !text.contains("inf")), "{texts:?}");
+        report.delivery = None;
+        let texts = report.files(Some((&report, &Comparison::new(&report, &report, &Tolerances::default()))));
+        assert!(texts.iter().all(|(_, text)| !text.contains("NaN") && !text.contains("inf")), "{texts:?}");
     }
 }

@@ -130,7 +130,9 @@ impl Comparison {
             of.map(|difference| difference.name.as_str()).collect::<Vec<_>>().join(", ")
         };
         match (names(Verdict::Worse), names(Verdict::Better)) {
-            (worse, better) if worse.is_empty() && better.is_empty() => "As the baseline, within the tolerances.".to_owned(),
+            (worse, better) if worse.is_empty() && better.is_empty() => {
+                "As the baseline, within the tolerances.".to_owned()
+            }
             (worse, better) if worse.is_empty() => format!("No worse than the baseline; better: {better}."),
             (worse, better) if better.is_empty() => format!("Worse than the baseline: {worse}."),
             (worse, better) => format!("Worse than the baseline: {worse}; better: {better}."),
@@ -216,5 +218,48 @@ impl fmt::Display for Comparison {
             writeln!(f, "note: {note}")?;
         }
         writeln!(f, "{}", self.sentence())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TOLERANCE: Tolerance = Tolerance { share: 0.10, floor: 500.0 };
+
+    #[test]
+    fn worse_is_what_exceeds_both_the_share_and_the_floor() {
+        for (before, now, better, verdict) in [
+            (10_000.0, 11_000.0, Better::Lower, Verdict::Same),
+            (10_000.0, 11_001.0, Better::Lower, Verdict::Worse),
+            (10_000.0, 8_999.0, Better::Lower, Verdict::Better),
+            (10_000.0, 8_999.0, Better::Higher, Verdict::Worse),
+            (10_000.0, 11_001.0, Better::Higher, Verdict::Better),
+            (100.0, 600.0, Better::Lower, Verdict::Same),
+            (100.0, 601.0, Better::Lower, Verdict::Worse),
+            (0.0, 500.0, Better::Lower, Verdict::Same),
+        ] {
+            assert_eq!(judge(before, now, better, TOLERANCE), verdict, "{before} to {now}, {better:?}");
+        }
+        let none = Tolerance { share: 0.0, floor: 0.0 };
+        assert_eq!(judge(0.0, 1.0, Better::Lower, none), Verdict::Worse);
+        assert_eq!(judge(1.0, 1.0, Better::Lower, none), Verdict::Same);
+    }
+
+    #[test]
+    fn tolerances_are_a_list() {
+        let figure = |name: &str, tolerance| {
+            let name = name.to_owned();
+            Figure { name, value: 1.0, unit: Unit::Time, better: Better::Lower, tolerance }
+        };
+        let asked: Tolerances = "p99 = 20%, create p99=2.5% ,max=50%".parse().expect("tolerances");
+        assert_eq!(asked.of(&figure("p99", Some(TOLERANCE))), Some(Tolerance { share: 0.2, floor: 500.0 }));
+        assert_eq!(asked.of(&figure("create p99", Some(TOLERANCE))), Some(Tolerance { share: 0.025, floor: 500.0 }));
+        assert_eq!(asked.of(&figure("max", None)), Some(Tolerance { share: 0.5, floor: 0.0 }));
+        assert_eq!(asked.of(&figure("p50", Some(TOLERANCE))), Some(TOLERANCE));
+        assert_eq!("".parse(), Ok(Tolerances::default()));
+        for wrong in ["p99", "p99=20", "p99=-1%", "p99=%", "p99=inf%", "p99=1%,", "=1%;"] {
+            assert!(wrong.parse::<Tolerances>().is_err(), "{wrong}");
+        }
     }
 }

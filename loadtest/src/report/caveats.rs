@@ -31,7 +31,9 @@ impl Generator {
         let busy = format!("its busiest thread took {:.0} % of a CPU", self.busiest_thread_cpus * 100.0);
         let late = match self.lag.count() {
             0 => String::new(),
-            _ => format!(", and it sent 99 % of what was due no later than {} after its moment", time(self.lag.at(0.99))),
+            _ => {
+                format!(", and it sent 99 % of what was due no later than {} after its moment", time(self.lag.at(0.99)))
+            }
         };
         match self.standing() {
             Standing::KeptUp => format!("The generator kept up: {busy}{late}."),
@@ -63,7 +65,9 @@ impl Report {
                 .to_owned(),
             );
         }
-        all.extend(self.timed(TimedFrom::Intended, "are timed from the moment that they were meant for (an open loop)"));
+        all.extend(
+            self.timed(TimedFrom::Intended, "are timed from the moment that they were meant for (an open loop)"),
+        );
         all.extend(self.timed(
             TimedFrom::Sent,
             "are timed from the moment that they were sent, after the answer before (a closed loop): a stall shows once \

@@ -192,7 +192,10 @@ pub(crate) fn plural(of: u64, what: &str) -> String {
 /// The named percentiles and the longest, in a table's order.
 pub(crate) fn percentiles(latency: &Latency) -> Vec<String> {
     let named = NAMED.into_iter().map(|(_, quantile)| latency.at(quantile));
-    named.chain([latency.max()]).map(|value_us| if latency.count() == 0 { "–".to_owned() } else { time(value_us) }).collect()
+    named
+        .chain([latency.max()])
+        .map(|value_us| if latency.count() == 0 { "–".to_owned() } else { time(value_us) })
+        .collect()
 }
 
 #[cfg(test)]

@@ -49,7 +49,8 @@ impl Headline {
         };
         let broken = [(delivery.gaps, "missing"), (delivery.repeats, "repeated"), (delivery.reordered, "out of order")];
         let failed = [(delivery.resets, "reset"), (report.errors_in_all(), "error")];
-        let broken = broken.iter().filter(|(times, _)| *times > 0).map(|(times, how)| format!("{} {how}", count(*times)));
+        let broken =
+            broken.iter().filter(|(times, _)| *times > 0).map(|(times, how)| format!("{} {how}", count(*times)));
         let failed = failed.iter().filter(|(times, _)| *times > 0).map(|(times, what)| plural(*times, what));
         let faults: Vec<String> = broken.chain(failed).collect();
         let faults = match faults.is_empty() {

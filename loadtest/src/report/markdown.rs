@@ -63,13 +63,15 @@ fn compared(comparison: &Comparison) -> String {
     });
     let notes = comparison.notes.iter().map(|note| format!("\n- {}", literal(note)));
     let table = table(&baseline::HEAD, rows);
-    format!("**{}**\n{}\n\n{table}", literal(&comparison.sentence()), notes.collect::<String>()).replace("\n\n\n", "\n\n")
+    format!("**{}**\n{}\n\n{table}", literal(&comparison.sentence()), notes.collect::<String>())
+        .replace("\n\n\n", "\n\n")
 }
 
 fn scenarios(report: &Report) -> String {
     let mut rows = Vec::new();
     if let Some(delivery) = &report.delivery {
-        let mut row = vec!["delivery".to_owned(), count(delivery.frames), "–".to_owned(), number(delivery.frames_per_s)];
+        let mut row =
+            vec!["delivery".to_owned(), count(delivery.frames), "–".to_owned(), number(delivery.frames_per_s)];
         row.extend(percentiles(&delivery.latency));
         rows.push(row);
     }

@@ -89,7 +89,8 @@ fn table(caption: &str, head: &[&str], rows: impl IntoIterator<Item = Vec<String
 }
 
 fn head(report: &Report) -> String {
-    let started = report.facts().into_iter().find(|(name, _)| *name == "Started").map_or(String::new(), |(_, value)| value);
+    let started =
+        report.facts().into_iter().find(|(name, _)| *name == "Started").map_or(String::new(), |(_, value)| value);
     let (scenario, target) = (&report.run.scenario, &report.run.target);
     format!(
         "<header>\n<p class=brand><svg viewBox=\"0 0 32 32\" aria-hidden=true><path d=\"M16 28 3 13M16 28 9 6M16 28V3M16 28 \

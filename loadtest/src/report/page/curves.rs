@@ -99,9 +99,14 @@ pub(super) fn section(report: &Report, baseline: Option<&Report>) -> String {
             rows.push((curve.nines(point) / nines, row));
         }
     }
-    let figure =
-        plot::figure(&drawings, &legend, "Latency by percentile", &["percentile", "of", "no longer than", "count"], &rows);
-    let what = "How long all but the slowest waited. Each mark to the right leaves a tenth of those before it.";
+    let figure = plot::figure(
+        &drawings,
+        &legend,
+        "Latency by percentile",
+        &["percentile", "of", "no longer than", "count"],
+        &rows,
+    );
+    let what = "How long all but the slowest waited; each mark leaves a tenth of those before it.";
     super::section("Latency by percentile", what, &figure)
 }
 
@@ -123,7 +128,8 @@ fn draw(shape: Shape, curves: &[Curve], nines: f64) -> String {
         body += &plot::label(left - 8.0, y + 4.0, "end", &Unit::Time.text(tick));
     }
     let halves = [(0.0, "0 %".to_owned()), (2f64.log10(), "50 %".to_owned())];
-    let marks = (1..=nines as usize).map(|nine| (nine as f64, format!("{} %", trimmed(100.0 - 100.0 / 10f64.powi(nine as i32)))));
+    let marks = (1..=nines as usize)
+        .map(|nine| (nine as f64, format!("{} %", trimmed(100.0 - 100.0 / 10f64.powi(nine as i32)))));
     let room = if shape == Shape::Wide { 44.0 } else { 52.0 };
     let mut free = f64::MIN;
     for (nine, text) in halves.into_iter().chain(marks) {

@@ -202,13 +202,17 @@ fn draw_panel(panel: &Panel, seconds: &[Second], across: Scale, top: f64) -> Str
     }
     let x = |second: &Second| across.at(f64::from(second.at_s));
     for line in &panel.lines {
-        let points = seconds.iter().zip(&line.values).map(|(second, value)| value.map(|value| (x(second), up.at(value))));
+        let points =
+            seconds.iter().zip(&line.values).map(|(second, value)| value.map(|value| (x(second), up.at(value))));
         let path = plot::line(points);
         if let (1, Some(first), Some(last)) = (panel.lines.len(), seconds.first(), seconds.last()) {
             let is_whole = line.values.iter().all(Option::is_some);
             if is_whole {
                 let (first, last) = (x(first), x(last));
-                body += &format!("<path class=\"area a{}\" d=\"{path}L{last:.1} {bottom:.1}L{first:.1} {bottom:.1}Z\"/>\n", line.class);
+                body += &format!(
+                    "<path class=\"area a{}\" d=\"{path}L{last:.1} {bottom:.1}L{first:.1} {bottom:.1}Z\"/>\n",
+                    line.class
+                );
             }
         }
         body += &format!("<path class=\"line s{}\" d=\"{path}\"/>\n", line.class);
@@ -230,7 +234,8 @@ mod tests {
 
     #[test]
     fn a_long_run_is_put_together_by_its_worst() {
-        let second = |at_s: u32| Second { at_s, frames: 10, p99_us: Some(u64::from(at_s)), errors: 1, ..Second::default() };
+        let second =
+            |at_s: u32| Second { at_s, frames: 10, p99_us: Some(u64::from(at_s)), errors: 1, ..Second::default() };
         let all: Vec<Second> = (1..=1_000).map(second).collect();
         let rows = rows(&all);
         assert!(rows.len() <= POINTS_MAX);

@@ -118,7 +118,10 @@ pub(super) fn figure(
     rows: &[(f64, Vec<String>)],
 ) -> String {
     let keys = legend.iter().map(|(series, name)| {
-        format!("<li><svg viewBox=\"0 0 24 8\" aria-hidden=true><path class=\"s{series}\" d=\"M0 4H24\"/></svg>{}</li>", Text(name))
+        format!(
+            "<li><svg viewBox=\"0 0 24 8\" aria-hidden=true><path class=\"s{series}\" d=\"M0 4H24\"/></svg>{}</li>",
+            Text(name)
+        )
     });
     let keys: String = keys.collect();
     let legend = if legend.is_empty() { String::new() } else { format!("<ul class=legend>{keys}</ul>\n") };

@@ -22,7 +22,8 @@ pub(super) fn list(facts: &[(&str, String)]) -> String {
 pub(super) fn scenarios(report: &Report) -> String {
     let mut rows = Vec::new();
     if let Some(delivery) = &report.delivery {
-        let mut row = vec!["delivery".to_owned(), count(delivery.frames), "–".to_owned(), number(delivery.frames_per_s)];
+        let mut row =
+            vec!["delivery".to_owned(), count(delivery.frames), "–".to_owned(), number(delivery.frames_per_s)];
         row.extend(percentiles(&delivery.latency));
         rows.push(row);
     }
@@ -46,7 +47,14 @@ pub(super) fn delivery(report: &Report) -> String {
             ("Connected within", format!("{} s", number(delivery.connecting_s))),
             ("Frames due", delivery.frames_due.map_or("unknown".to_owned(), count)),
             ("Frames received", count(delivery.frames)),
-            ("Bytes received", format!("{}, {}/s", bytes(delivery.bytes as f64), bytes(delivery.bytes as f64 / report.run.measured_s.max(1e-9)))),
+            (
+                "Bytes received",
+                format!(
+                    "{}, {}/s",
+                    bytes(delivery.bytes as f64),
+                    bytes(delivery.bytes as f64 / report.run.measured_s.max(1e-9))
+                ),
+            ),
             ("Gaps", count(delivery.gaps)),
             ("Repeats", count(delivery.repeats)),
             ("Out of order", count(delivery.reordered)),
@@ -73,10 +81,17 @@ pub(super) fn ramp(report: &Report) -> String {
         vec![number(step.load), number(step.per_s), time(step.p50_us), time(step.p99_us), broke]
     });
     let knee = match ramp.knee {
-        Some(knee) => format!("The highest load that held the objectives: {} {what}. All else here is of that load.", number(knee)),
+        Some(knee) => format!(
+            "The highest load that held the objectives: {} {what}. All else here is of that load.",
+            number(knee)
+        ),
         None => "No load held the objectives.".to_owned(),
     };
-    section("The way to the knee", &knee, &table("Loads in the order tried", &[what, "per second", "p50", "p99", "objectives"], rows))
+    section(
+        "The way to the knee",
+        &knee,
+        &table("Loads in the order tried", &[what, "per second", "p50", "p99", "objectives"], rows),
+    )
 }
 
 /// This report against an earlier one.
@@ -107,7 +122,12 @@ pub(super) fn generator(report: &Report) -> String {
     let generator = &report.generator;
     let lag = match generator.lag.count() {
         0 => "nothing was due".to_owned(),
-        _ => format!("p50 {}, p99 {}, max {}", time(generator.lag.at(0.5)), time(generator.lag.at(0.99)), time(generator.lag.max())),
+        _ => format!(
+            "p50 {}, p99 {}, max {}",
+            time(generator.lag.at(0.5)),
+            time(generator.lag.at(0.99)),
+            time(generator.lag.max())
+        ),
     };
     let facts = [
         ("Threads", count(generator.threads)),
