@@ -248,6 +248,7 @@ mod tests {
         draw(&told, Place::Lines, &mut out);
         assert_eq!(String::from_utf8(out).expect("text").lines().count(), 1);
         let live = Live::start();
+        live.tell(moment(4));
         drop(live);
     }
 }

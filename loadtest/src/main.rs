@@ -13,7 +13,7 @@ mod client;
 mod head;
 mod ledger;
 
-#[cfg_attr(not(test), expect(dead_code, reason = "the runs that it shows come with the harness core"))]
+#[cfg_attr(not(test), expect(dead_code, reason = "the runs that it is for come with the harness core"))]
 mod live;
 mod report;
 mod show;

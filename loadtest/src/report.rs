@@ -2,7 +2,9 @@
 //! all that people read (page, Markdown, percentiles, comparison) is made from it alone, so that a report that was saved can
 //! be shown and compared later as if the run had just ended. Times and sizes have their unit in their name.
 
+#[cfg_attr(not(test), expect(dead_code, reason = "the runs that it is for come with the harness core"))]
 mod latency;
+#[cfg_attr(not(test), expect(dead_code, reason = "the runs that it is for come with the harness core"))]
 mod machine;
 
 mod json;

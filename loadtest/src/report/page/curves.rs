@@ -144,7 +144,7 @@ fn draw(shape: Shape, curves: &[Curve], nines: f64) -> String {
     for curve in curves.iter().rev() {
         let points = curve.points.iter().map(|point| (across.at(curve.nines(point)), up.at(point.value_us as f64)));
         body += &format!("<path class=\"line s{}\" d=\"{}\"/>\n", curve.class, plot::line(points.clone().map(Some)));
-        if let Some((x, y)) = points.last() {
+        if let Some((x, y)) = points.clone().next_back() {
             body += &format!("<circle class=\"dot d{}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3.5\"/>\n", curve.class);
         }
     }
