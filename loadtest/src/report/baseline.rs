@@ -171,7 +171,7 @@ fn judge(before: f64, now: f64, better: Better, tolerance: Tolerance) -> Verdict
 }
 
 impl Difference {
-    /// Before, now, the change in per cent, the tolerance and the verdict: a table's cells behind the name.
+    /// The verdict, before, now, the change in per cent and the tolerance: a table's cells behind the name.
     pub(crate) fn cells(&self) -> [String; 5] {
         let text = |value: Option<f64>| value.map_or("–".to_owned(), |value| self.unit.text(value));
         let change = match (self.before, self.now) {
@@ -188,12 +188,12 @@ impl Difference {
             (share, 0.0) => format!("{:.0} %", share * 100.0),
             (share, floor) => format!("{:.0} % or {}", share * 100.0, self.unit.text(floor)),
         });
-        [text(self.before), text(self.now), change, tolerance, self.verdict.word().to_owned()]
+        [self.verdict.word().to_owned(), text(self.before), text(self.now), change, tolerance]
     }
 }
 
 /// The names of a difference's cells.
-pub(crate) const HEAD: [&str; 6] = ["figure", "baseline", "now", "change", "tolerance", "verdict"];
+pub(crate) const HEAD: [&str; 6] = ["figure", "verdict", "baseline", "now", "change", "tolerance"];
 
 impl fmt::Display for Comparison {
     /// For a terminal: a column per cell.

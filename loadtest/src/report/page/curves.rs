@@ -1,7 +1,7 @@
 //! Latencies by percentile, as HdrHistogram plots them: to the right each nine takes as much room as the one before, so that
 //! the one delivery in a million is seen as well as the median.
 
-use super::plot::{self, SHAPES, Scale, Shape};
+use super::plot::{self, Growth, Height, SHAPES, Scale, Shape};
 use crate::report::figures::{Unit, count, time};
 use crate::report::latency::Percentile;
 use crate::report::{Latency, Report};
@@ -11,10 +11,6 @@ const CURVES_MAX: usize = 5;
 
 /// Nines that a histogram of at most 2⁶⁴ latencies can have.
 const NINES_MAX: f64 = 20.0;
-
-/// From how many times the median on the longest latency's scale is logarithmic: on a linear one the median would be a line
-/// at the bottom.
-const LOGARITHMIC_FROM: f64 = 40.0;
 
 /// A line of the plot.
 struct Curve {
@@ -33,34 +29,6 @@ impl Curve {
     fn nines(&self, point: &Percentile) -> f64 {
         let end = (self.count.max(2) as f64).log10();
         if point.quantile >= 1.0 { end } else { (-(1.0 - point.quantile).log10()).min(end) }
-    }
-}
-
-/// The vertical scale, of milliseconds or of their logarithms.
-struct Height {
-    scale: Scale,
-    ticks: Vec<f64>,
-    is_logarithmic: bool,
-}
-
-impl Height {
-    fn new(curves: &[Curve], (bottom, top): (f64, f64)) -> Height {
-        let values = curves.iter().flat_map(|curve| &curve.points).map(|point| point.value_us.max(1) as f64);
-        let (max, min) = values.fold((1.0f64, f64::MAX), |(max, min), value| (max.max(value), min.min(value)));
-        let median = curves.first().and_then(|curve| curve.points.iter().find(|point| point.quantile >= 0.5));
-        let is_logarithmic = median.is_some_and(|median| max / (median.value_us.max(1) as f64) > LOGARITHMIC_FROM);
-        if is_logarithmic {
-            let (from, to) = (min.log10().floor(), max.log10().ceil());
-            let ticks = (from as i32..=to as i32).map(|power| 10f64.powi(power)).collect();
-            return Height { scale: Scale { from, to, start: bottom, end: top }, ticks, is_logarithmic };
-        }
-        let ticks = plot::ticks(max, 5);
-        let to = ticks.last().copied().unwrap_or(max);
-        Height { scale: Scale { from: 0.0, to, start: bottom, end: top }, ticks, is_logarithmic }
-    }
-
-    fn at(&self, value_us: f64) -> f64 {
-        self.scale.at(if self.is_logarithmic { value_us.max(1.0).log10() } else { value_us })
     }
 }
 
@@ -120,7 +88,9 @@ fn draw(shape: Shape, curves: &[Curve], nines: f64) -> String {
     let (height, top) = (300.0, 18.0);
     let (left, right, bottom) = (62.0, shape.width() - 14.0, height - 34.0);
     let across = Scale { from: 0.0, to: nines, start: left, end: right };
-    let up = Height::new(curves, (bottom, top));
+    let values = curves.iter().flat_map(|curve| &curve.points).map(|point| point.value_us as f64);
+    let median = curves[0].points.iter().find(|point| point.quantile >= 0.5).map_or(0.0, |point| point.value_us as f64);
+    let up = Height::new(values, Growth::Around(median), 5, (bottom, top));
     let mut body = String::new();
     for &tick in &up.ticks {
         let y = up.at(tick);

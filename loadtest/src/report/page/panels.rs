@@ -1,6 +1,6 @@
 //! What changed over the measured time: panels of one width below each other, which share their seconds.
 
-use super::plot::{self, SHAPES, Scale, Shape};
+use super::plot::{self, Growth, Height, SHAPES, Scale, Shape};
 use super::section;
 use crate::report::figures::{Unit, count, number, time};
 use crate::report::{Report, Second, Usage};
@@ -21,6 +21,7 @@ struct Panel {
     title: &'static str,
     unit: fn(f64) -> String,
     lines: Vec<Line>,
+    growth: Growth,
     /// Where something failed.
     errors: Vec<bool>,
 }
@@ -68,25 +69,52 @@ pub(super) fn timeline(report: &Report) -> String {
     match report.delivery {
         Some(_) => {
             let frames = vec![line("frames", 0, &seconds, |second| Some(second.frames as f64))];
-            panels.push(Panel { title: "frames delivered per second", unit: number, lines: frames, errors: errors() });
+            panels.push(Panel {
+                title: "frames delivered per second",
+                unit: number,
+                lines: frames,
+                growth: Growth::Linear,
+                errors: errors(),
+            });
             if seconds.iter().any(|second| second.writes_due.is_some()) {
                 let writes = vec![
                     line("due", 5, &seconds, |second| second.writes_due),
                     line("answered", 2, &seconds, |second| Some(second.writes as f64)),
                 ];
-                panels.push(Panel { title: "writes per second", unit: number, lines: writes, errors: quiet() });
+                panels.push(Panel {
+                    title: "writes per second",
+                    unit: number,
+                    lines: writes,
+                    growth: Growth::Linear,
+                    errors: quiet(),
+                });
             }
         }
         None => {
             let requests = vec![line("requests", 0, &seconds, |second| Some(second.requests as f64))];
-            panels.push(Panel { title: "requests per second", unit: number, lines: requests, errors: errors() });
+            panels.push(Panel {
+                title: "requests per second",
+                unit: number,
+                lines: requests,
+                growth: Growth::Linear,
+                errors: errors(),
+            });
         }
     }
+    let mut medians: Vec<u64> = seconds.iter().filter_map(|second| second.p50_us).collect();
+    medians.sort_unstable();
+    let usual = medians.get(medians.len() / 2).map_or(0.0, |&median| median as f64);
     let latency = vec![
         line("p50", 3, &seconds, |second| second.p50_us.map(|us| us as f64)),
         line("p99", 1, &seconds, |second| second.p99_us.map(|us| us as f64)),
     ];
-    panels.push(Panel { title: "latency", unit: |us| Unit::Time.text(us), lines: latency, errors: quiet() });
+    panels.push(Panel {
+        title: "latency",
+        unit: |us| Unit::Time.text(us),
+        lines: latency,
+        growth: Growth::Around(usual),
+        errors: quiet(),
+    });
     let head = ["second", "frames/s", "writes due/s", "writes/s", "requests/s", "p50", "p99", "errors", "followers"];
     let cells = |second: &Second| {
         vec![
@@ -122,8 +150,14 @@ pub(super) fn server(report: &Report) -> String {
     let bytes = |bytes: f64| Unit::Bytes.text(bytes);
     let quiet = || vec![false; seconds.len()];
     let panels = [
-        Panel { title: "CPUs", unit: |cpus| format!("{cpus:.2}"), lines: cpus, errors: quiet() },
-        Panel { title: "server's memory", unit: bytes, lines: memory, errors: quiet() },
+        Panel {
+            title: "CPUs",
+            unit: |cpus| format!("{cpus:.2}"),
+            lines: cpus,
+            growth: Growth::Linear,
+            errors: quiet(),
+        },
+        Panel { title: "server's memory", unit: bytes, lines: memory, growth: Growth::Linear, errors: quiet() },
     ];
     let head = ["second", "server CPUs", "server memory", "generator CPUs", "generator memory"];
     let cells = |second: &Second| {
@@ -184,9 +218,8 @@ fn draw(shape: Shape, panels: &[Panel], seconds: &[Second], end: f64, title: &st
 
 fn draw_panel(panel: &Panel, seconds: &[Second], across: Scale, top: f64) -> String {
     let (left, right, bottom) = (across.start, across.end, top + PANEL - 22.0);
-    let max = panel.lines.iter().flat_map(|line| &line.values).flatten().fold(0.0f64, |max, &value| max.max(value));
-    let ticks = plot::ticks(max, 3);
-    let up = Scale { from: 0.0, to: ticks.last().copied().unwrap_or(1.0), start: bottom, end: top + 34.0 };
+    let values = panel.lines.iter().flat_map(|line| &line.values).flatten().copied();
+    let up = Height::new(values, panel.growth, 3, (bottom, top + 34.0));
     let mut body = plot::label(left, top + 16.0, "title", panel.title);
     // A legend's names are some seven units a letter; nobody minds if they are less.
     let mut x = left + panel.title.len() as f64 * 7.2 + 14.0;
@@ -195,9 +228,9 @@ fn draw_panel(panel: &Panel, seconds: &[Second], across: Scale, top: f64) -> Str
         body += &plot::label(x + 23.0, top + 16.0, "key", line.name);
         x += 34.0 + line.name.len() as f64 * 7.0;
     }
-    for &tick in &ticks {
+    for &tick in &up.ticks {
         let y = up.at(tick);
-        body += &plot::rule(left, y, right, y, if tick == 0.0 { "axis" } else { "grid" });
+        body += &plot::rule(left, y, right, y, if tick == up.ticks[0] { "axis" } else { "grid" });
         body += &plot::label(left - 8.0, y + 4.0, "end", &(panel.unit)(tick));
     }
     let x = |second: &Second| across.at(f64::from(second.at_s));

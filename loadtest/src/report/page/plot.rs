@@ -63,6 +63,57 @@ impl Scale {
     }
 }
 
+/// How a vertical scale grows.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Growth {
+    /// By the same amount for each step.
+    Linear,
+    /// By the same amount, or where the greatest value is so far above this usual one that it would be a line at the bottom,
+    /// ten times for each step.
+    Around(f64),
+}
+
+/// From how many times the usual value on the greatest is out of its sight.
+const SIGHT: f64 = 40.0;
+
+/// A vertical scale.
+pub(super) struct Height {
+    scale: Scale,
+    /// The values of its ticks, from the bottom up.
+    pub(super) ticks: Vec<f64>,
+    is_logarithmic: bool,
+}
+
+impl Height {
+    /// A scale for all of `values`, with some `count` ticks, from `bottom` to `top`.
+    pub(super) fn new(
+        values: impl Iterator<Item = f64>,
+        growth: Growth,
+        count: usize,
+        (bottom, top): (f64, f64),
+    ) -> Height {
+        let (max, min) = values.fold((0.0f64, f64::MAX), |(max, min), value| (max.max(value), min.min(value)));
+        let is_logarithmic = match growth {
+            Growth::Linear => false,
+            Growth::Around(usual) => max.is_finite() && max > 10.0 && max / usual.max(1.0) > SIGHT,
+        };
+        if is_logarithmic {
+            let from = min.max(1.0).log10().floor();
+            let to = max.log10().ceil().max(from + 1.0);
+            let ticks = (from as i32..=to as i32).map(|power| 10f64.powi(power)).collect();
+            return Height { scale: Scale { from, to, start: bottom, end: top }, ticks, is_logarithmic };
+        }
+        let ticks = ticks(max, count);
+        let to = ticks.last().copied().unwrap_or(1.0);
+        Height { scale: Scale { from: 0.0, to, start: bottom, end: top }, ticks, is_logarithmic }
+    }
+
+    /// Where `value` is.
+    pub(super) fn at(&self, value: f64) -> f64 {
+        self.scale.at(if self.is_logarithmic { value.max(1.0).log10() } else { value })
+    }
+}
+
 /// Round values from 0 to at least `max`, some `count` of them: steps of 1, 2 or 5 times a power of ten.
 pub(super) fn ticks(max: f64, count: usize) -> Vec<f64> {
     let max = if max.is_finite() && max > 0.0 { max } else { 1.0 };
@@ -155,6 +206,17 @@ mod tests {
             let ticks = ticks(max, 4);
             assert!(ticks.len() <= 6 && !ticks.last().is_none_or(|&last| last < max * 0.999), "{max}: {ticks:?}");
         }
+    }
+
+    #[test]
+    fn a_scale_is_logarithmic_only_where_the_usual_is_out_of_sight() {
+        let height = |values: &[f64], growth| Height::new(values.iter().copied(), growth, 4, (100.0, 0.0));
+        let stalled = height(&[2_000.0, 2_000_000.0], Growth::Around(2_000.0));
+        assert_eq!((stalled.at(1e3), stalled.at(1e7), stalled.ticks.len()), (100.0, 0.0, 5));
+        for growth in [Growth::Linear, Growth::Around(100_000.0)] {
+            assert_eq!(height(&[2_000.0, 2_000_000.0], growth).at(1_000_000.0), 50.0);
+        }
+        assert_eq!(height(&[], Growth::Around(0.0)).at(0.0), 100.0);
     }
 
     #[test]

@@ -78,19 +78,16 @@ pub(super) fn ramp(report: &Report) -> String {
     };
     let rows = ramp.steps.iter().map(|step| {
         let broke = if step.broke.is_empty() { "held".to_owned() } else { format!("broke {}", step.broke.join(", ")) };
-        vec![number(step.load), number(step.per_s), time(step.p50_us), time(step.p99_us), broke]
+        vec![number(step.load), broke, number(step.per_s), time(step.p50_us), time(step.p99_us)]
     });
     let knee = match ramp.knee {
-        Some(knee) => format!(
-            "The highest load that held the objectives: {} {what}. All else here is of that load.",
-            number(knee)
-        ),
+        Some(knee) => format!("Highest load that held: {} {what}. All else here is of it.", number(knee)),
         None => "No load held the objectives.".to_owned(),
     };
     section(
         "The way to the knee",
         &knee,
-        &table("Loads in the order tried", &[what, "per second", "p50", "p99", "objectives"], rows),
+        &table("Loads in the order tried", &[what, "objectives", "per second", "p50", "p99"], rows),
     )
 }
 
