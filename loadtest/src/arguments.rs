@@ -1,25 +1,35 @@
 //! The command line as typed. What it means is resolved by the subcommands.
 
+mod load;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::swarm::{Arrivals, Method};
+pub(crate) use load::{Raise, RampArguments, RunArguments};
+
 use crate::report::Tolerances;
+use crate::swarm::{Arrivals, Method};
 
 /// Followers that count, check and time what they receive.
 ///
-/// Exit codes: 0 fine; 1 frames lost, repeated or out of order, or errors; 2 usage; 3 target unreachable.
+/// Exit codes: 0 fine; 1 an objective missed, frames lost, repeated or out of order, or errors; 2 usage; 3 target
+/// unreachable.
 #[derive(Parser)]
 #[command(name = "fantail-load", version)]
 struct Arguments {
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
 }
 
 /// What to do.
 #[derive(Subcommand)]
 pub(crate) enum Command {
+    /// Load a server with users of all kinds, and report; without a URL, a Fantail is started for it. This is what happens
+    /// without any arguments.
+    Run(Box<RunArguments>),
+    /// Raise the load step by step until an objective breaks, and report the highest load that held them.
+    Ramp(Box<RampArguments>),
     /// Hold many followers on few threads, check every frame on every one of them, and report.
     Swarm(Box<SwarmArguments>),
     /// Print the events of one URL as they come.
@@ -58,7 +68,7 @@ fn literal(text: &str) -> String {
 }
 
 /// The arguments of `swarm`.
-#[derive(Args)]
+#[derive(Debug, Clone, Args)]
 #[command(after_long_help = literal(EXAMPLES))]
 pub(crate) struct SwarmArguments {
     /// What to follow: `http://host[:port]/path`. With --topics, the collection whose documents t0, t1, … are followed, or
@@ -175,6 +185,18 @@ pub(crate) struct SwarmArguments {
     pub(crate) json: Option<PathBuf>,
 }
 
+impl SwarmArguments {
+    /// Those of a command line that names a URL only.
+    pub(crate) fn of(url: String) -> SwarmArguments {
+        #[derive(Parser)]
+        struct Typed {
+            #[command(flatten)]
+            swarm: SwarmArguments,
+        }
+        Typed::parse_from(["swarm".to_owned(), url]).swarm
+    }
+}
+
 /// The arguments of `follow`.
 #[derive(Args)]
 pub(crate) struct FollowArguments {
@@ -229,5 +251,5 @@ pub(crate) struct ReportArguments {
 
 /// The command of this process; clap itself answers `--help` and usage errors (code 2).
 pub(crate) fn read() -> Command {
-    Arguments::parse().command
+    Arguments::parse().command.unwrap_or_else(|| Command::Run(Box::new(RunArguments::none())))
 }

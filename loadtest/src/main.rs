@@ -3,17 +3,28 @@
 mod arguments;
 mod target;
 
+mod preset;
+mod run;
+mod slo;
+mod workload;
+
+mod ramp;
+
+mod scenario;
+
 mod swarm;
 
 mod follow;
 
 mod fill;
 
+mod fantail;
+mod reach;
+
 mod client;
 mod head;
 mod ledger;
 
-#[cfg_attr(not(test), expect(dead_code, reason = "the runs that it is for come with the harness core"))]
 mod live;
 mod report;
 mod show;
@@ -25,6 +36,8 @@ use arguments::Command;
 
 fn main() -> ExitCode {
     let ended = match arguments::read() {
+        Command::Run(arguments) => run::run(&arguments),
+        Command::Ramp(arguments) => ramp::run(&arguments),
         Command::Swarm(arguments) => swarm::run(&arguments),
         Command::Follow(arguments) => follow::run(&arguments),
         Command::Fill(arguments) => fill::run(&arguments),

@@ -2,9 +2,7 @@
 //! all that people read (page, Markdown, percentiles, comparison) is made from it alone, so that a report that was saved can
 //! be shown and compared later as if the run had just ended. Times and sizes have their unit in their name.
 
-#[cfg_attr(not(test), expect(dead_code, reason = "the runs that it is for come with the harness core"))]
 mod latency;
-#[cfg_attr(not(test), expect(dead_code, reason = "the runs that it is for come with the harness core"))]
 mod machine;
 
 mod json;
@@ -27,6 +25,8 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use baseline::{Comparison, Tolerances};
+pub(crate) use caveats::Standing;
+use headline::Headline;
 pub(crate) use latency::Latency;
 pub(crate) use machine::Machine;
 
@@ -341,6 +341,28 @@ impl Report {
             ("report.md", self.markdown(compared.map(|(_, comparison)| comparison))),
             ("report.hgrm", hgrm::text(&self.latency())),
         ]
+    }
+
+    /// Whether nothing at all went wrong.
+    pub(crate) fn is_clean(&self) -> bool {
+        let is_whole = self.delivery.as_ref().is_none_or(|delivery| {
+            let Delivery { gaps, repeats, reordered, resets, .. } = delivery;
+            gaps + repeats + reordered + resets == 0
+                && delivery.following == delivery.followers
+                && delivery.frames_due.is_none_or(|due| due <= delivery.frames)
+        });
+        is_whole && self.errors.is_empty()
+    }
+
+    /// Whether the generator's own limits are in the figures.
+    pub(crate) fn is_saturated(&self) -> bool {
+        self.generator.standing() == Standing::Saturated
+    }
+
+    /// The two numbers and the sentence, in lines.
+    pub(crate) fn headline(&self) -> String {
+        let Headline { rate, rate_of, latency, latency_of, sentence } = Headline::new(self);
+        format!("{rate} {rate_of}\n{latency} {latency_of}\n{sentence}")
     }
 
     /// Everything that failed.

@@ -32,7 +32,8 @@ use std::time::{Duration, Instant};
 pub(crate) use arrivals::Arrivals;
 use connection::Findings;
 use gauge::Kernel;
-pub(crate) use gauge::{Process, threads};
+pub(crate) use gauge::{Process, descriptors_max, memory_available, threads};
+pub(crate) use members::Members;
 pub(crate) use plan::{Plan, TOPIC, warnings};
 use probe::{Probe, Probed};
 use progress::Stage;
@@ -42,6 +43,7 @@ pub(crate) use publishing::Method;
 use publishing::Publishing;
 pub(crate) use report::Report;
 use report::{Reading, Writes};
+pub(crate) use thread::unix_ns;
 
 use crate::Failure;
 use crate::arguments::SwarmArguments;
@@ -65,16 +67,7 @@ pub(crate) fn run(typed: &SwarmArguments) -> Result<(), Failure> {
     if let Some(pid) = &pid {
         Process::read(pid).map_err(|error| Failure::Usage(format!("--pid {pid}: {error}")))?;
     }
-    let written = plan.publishing.as_ref().map(|publishing| publishing.target.address);
-    let probed = plan.probing.as_ref().map(|probing| probing.target.address);
-    for address in plan.addresses.iter().chain(&written).chain(&probed) {
-        TcpStream::connect_timeout(address, REACH)
-            .map_err(|error| Failure::Unreachable(format!("{address}: {error}")))?;
-    }
-    cores::pin(&plan.cores).map_err(|error| Failure::Usage(format!("--cores: {error}")))?;
-    if let Some(publishing) = &plan.publishing {
-        publisher::create(publishing)?;
-    }
+    prepare(&plan)?;
     let mut run = Run::start(plan, pid, Voice::Says)?;
     run.connect()?;
     run.measure();
@@ -87,6 +80,21 @@ pub(crate) fn run(typed: &SwarmArguments) -> Result<(), Failure> {
             .map_err(|error| Failure::Usage(format!("--json {}: {error}", path.display())))?;
     }
     if report.is_clean() { Ok(()) } else { Err(Failure::Faults) }
+}
+
+/// Finds out whether somebody answers, pins this thread, and makes the documents that are to be followed.
+pub(crate) fn prepare(plan: &Plan) -> Result<(), Failure> {
+    let written = plan.publishing.as_ref().map(|publishing| publishing.target.address);
+    let probed = plan.probing.as_ref().map(|probing| probing.target.address);
+    for address in plan.addresses.iter().chain(&written).chain(&probed) {
+        TcpStream::connect_timeout(address, REACH)
+            .map_err(|error| Failure::Unreachable(format!("{address}: {error}")))?;
+    }
+    cores::pin(&plan.cores).map_err(|error| Failure::Usage(format!("--cores: {error}")))?;
+    if let Some(publishing) = &plan.publishing {
+        publisher::create(publishing)?;
+    }
+    Ok(())
 }
 
 /// A run that has started.
@@ -157,6 +165,11 @@ impl Run {
         Arc::clone(&self.progress)
     }
 
+    /// How often each topic was written.
+    pub(crate) fn published(&self) -> Vec<u64> {
+        self.published.counts.clone()
+    }
+
     /// Until all follow, or have failed, or nothing happens any more.
     pub(crate) fn connect(&mut self) -> Result<(), Failure> {
         let all = self.plan.connections as u64;
@@ -186,8 +199,8 @@ impl Run {
             probe.iter().for_each(Probe::stop);
             self.progress.advance(Stage::Calm);
             let count = self.published.counts.iter().sum();
-            let latency = self.published.latency.clone();
-            self.writes = Some(Writes { count, rate: publishing.rate, took: self.published.took, latency });
+            let (latency, lag) = (self.published.latency.clone(), self.published.lag.clone());
+            self.writes = Some(Writes { count, rate: publishing.rate, took: self.published.took, latency, lag });
             let (expected, _) = self.plan.expected(&self.published.counts);
             // Those that failed don't come back, and then frames are missing too.
             let staying = self.plan.churning.map_or(0, |_| self.following);
@@ -275,8 +288,6 @@ impl Run {
         if self.short > 0 {
             all.errors.insert("less than --count or --bytes in time".to_owned(), self.short);
         }
-        let mut lag = all.lag;
-        lag.add(&self.published.lag).expect("the bounds are the same");
         Ok(Report {
             connections: self.plan.connections as u64,
             threads,
@@ -288,7 +299,7 @@ impl Run {
             bytes: self.bytes,
             bytes_in_all: all.bytes,
             latency: all.latency,
-            lag,
+            lag: all.lag,
             faults: all.faults,
             resets: all.resets,
             churn: self.plan.churning.map(|churning| (churning.seed, all.tally)),

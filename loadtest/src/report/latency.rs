@@ -92,6 +92,12 @@ impl Latency {
     }
 }
 
+impl Default for Latency {
+    fn default() -> Latency {
+        Latency::new()
+    }
+}
+
 impl From<Histogram<u64>> for Latency {
     /// Takes a histogram of microseconds, whatever its bounds.
     fn from(histogram: Histogram<u64>) -> Latency {

@@ -75,6 +75,11 @@ fn cpu(stat: &str) -> Duration {
     Duration::from_millis(ticks * 1000 / TICKS_PER_SECOND)
 }
 
+/// Bytes of this host's memory that are free or can be made so; 0 if that can't be read.
+pub(crate) fn memory_available() -> u64 {
+    number(&fs::read_to_string("/proc/meminfo").unwrap_or_default(), "MemAvailable:") * 1024
+}
+
 /// Entries of a ring's file table at most: the soft limit of open files.
 pub(crate) fn descriptors_max() -> usize {
     let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
