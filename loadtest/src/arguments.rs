@@ -253,3 +253,17 @@ pub(crate) struct ReportArguments {
 pub(crate) fn read() -> Command {
     Arguments::parse().command.unwrap_or_else(|| Command::Run(Box::new(RunArguments::none())))
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Arguments::command().debug_assert();
+        assert_eq!(RunArguments::none().target, "fantail");
+        assert_eq!(SwarmArguments::of("http://h/".to_owned()).connections, 1_000);
+    }
+}

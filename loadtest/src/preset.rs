@@ -87,10 +87,10 @@ fn json() -> String {
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct Overrides {
     /// What to follow, with the holes {url}, {scheme}, {host} and {topic}.
-    #[arg(long = "follow-url", value_name = "TEMPLATE")]
+    #[arg(id = "follow_url", long = "follow-url", value_name = "TEMPLATE")]
     follow: Option<String>,
     /// What to publish to, with the same holes.
-    #[arg(long = "publish-url", value_name = "TEMPLATE")]
+    #[arg(id = "publish_url", long = "publish-url", value_name = "TEMPLATE")]
     publish: Option<String>,
     /// The method of a publish.
     #[arg(long, value_enum)]
@@ -117,10 +117,10 @@ pub(crate) struct Overrides {
     #[arg(long, value_name = "TEXT")]
     time: Option<String>,
     /// Documents to create, read, patch and delete, with the holes {url} and {document}.
-    #[arg(long = "documents-url", value_name = "TEMPLATE")]
+    #[arg(id = "documents_url", long = "documents-url", value_name = "TEMPLATE")]
     documents: Option<String>,
     /// The first page of history; next pages are those that the answers link to.
-    #[arg(long = "history-url", value_name = "TEMPLATE")]
+    #[arg(id = "history_url", long = "history-url", value_name = "TEMPLATE")]
     history: Option<String>,
 }
 

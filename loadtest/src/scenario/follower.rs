@@ -191,8 +191,11 @@ impl Follower {
 
 /// Gives a parameter of a query another value.
 fn replace(url: &mut Url, parameter: &str, value: &str) {
-    let others: Vec<(String, String)> =
-        url.query_pairs().filter(|(name, _)| name != parameter).map(|(name, value)| (name.into(), value.into())).collect();
+    let others: Vec<(String, String)> = url
+        .query_pairs()
+        .filter(|(name, _)| name != parameter)
+        .map(|(name, value)| (name.into(), value.into()))
+        .collect();
     url.query_pairs_mut().clear().extend_pairs(others).append_pair(parameter, value);
 }
 
