@@ -89,12 +89,12 @@ pub(crate) fn finish(report: &Report, typed: &RunArguments, baseline: Option<&Re
 
 /// One measured run.
 pub(crate) fn once(load: &Load) -> Result<Report, Failure> {
+    let plan = Arc::new(Plan::resolve(&load.swarm)?);
     let runtime =
         Builder::new_multi_thread().enable_all().build().map_err(|error| Failure::Machine(error.to_string()))?;
     let client = load.client()?;
     runtime.block_on(load.create(&client))?;
     let reached = runtime.block_on(reach::follow(&client, &load.first_topic()))?;
-    let plan = Arc::new(Plan::resolve(&load.swarm)?);
     swarm::warnings(&plan).iter().for_each(|warning| eprintln!("warning: {warning}"));
     swarm::prepare(&plan)?;
     let pid = load.pid.map(|pid| pid.to_string());

@@ -27,18 +27,18 @@ const FAULTY: u64 = 654_321;
 fn million(faulty: &'static [u64]) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("an address");
+    let last = faulty.iter().copied().max().expect("what is in the place");
     thread::spawn(move || {
         for stream in listener.incoming() {
             let mut stream = stream.expect("a connection");
-            let counters =
-                (1..FAULTY).chain(faulty.iter().copied()).chain(FAULTY + faulty.len().min(2) as u64..=FRAMES);
+            let counters = (1..FAULTY).chain(faulty.iter().copied()).chain(last + 1..=FRAMES);
             let mut bytes = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n".to_vec();
             for counter in counters {
                 bytes.extend_from_slice(format!("data: {{\"n\":{counter}}}\n\n").as_bytes());
             }
             // Who only looks whether somebody answers doesn't read it; who follows does, and then leaves.
             thread::spawn(move || {
-                stream.write_all(&bytes).and_then(|()| BufReader::new(stream).read_line(&mut String::new()))
+                stream.write_all(&bytes).and_then(|()| std::io::copy(&mut stream, &mut std::io::sink()))
             });
         }
     });
@@ -51,12 +51,12 @@ fn one_frame_in_a_million_is_missed() {
         (&[FAULTY][..], FRAMES, [0, 0, 0]),
         (&[FAULTY + 1, FAULTY], FRAMES, [0, 0, 1]),
         (&[FAULTY, FAULTY, FAULTY + 1], FRAMES + 1, [0, 1, 0]),
-        (&[FAULTY + 1], FRAMES, [1, 0, 0]),
+        (&[FAULTY + 1], FRAMES - 1, [1, 0, 0]),
     ] {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("report.json");
         let url = format!("http://{}/m", million(faulty));
-        let count = frames.min(FRAMES).to_string();
+        let count = frames.to_string();
         let file_name = file.to_str().expect("a path in UTF-8");
         let listen = ["swarm", &url, "--foreign", "--connections", "1", "--count", &count, "--json", file_name];
         let output = load(&listen).wait_with_output().expect("it ends");

@@ -201,12 +201,12 @@ fn replace(url: &mut Url, parameter: &str, value: &str) {
 
 impl Account {
     fn enter(&mut self, event: &Event<'_>, now_ns: u64, context: &Context) -> Result<(), String> {
-        if let Id::Member { event: name, member } = &context.preset.id {
-            if event.event == name.as_bytes() {
-                let data: Value = serde_json::from_slice(event.data).unwrap_or_default();
-                self.member_id = data[member].as_str().map(str::to_owned).or(self.member_id.take());
-                return Ok(());
-            }
+        if let Id::Member { event: name, member } = &context.preset.id
+            && event.event == name.as_bytes()
+        {
+            let data: Value = serde_json::from_slice(event.data).unwrap_or_default();
+            self.member_id = data[member].as_str().map(str::to_owned).or(self.member_id.take());
+            return Ok(());
         }
         let position = match event.id {
             Some(id) if context.preset.positions => {

@@ -22,12 +22,12 @@ pub(crate) async fn page(user: &mut GooseUser, context: Arc<Context>) -> Transac
         Some(session) => session.clone(),
         None => Session { pace: Pace::new(context.workload.history.rate), next: None },
     };
-    if session.pace.turn(&context).await {
-        if let Some(start) = &context.urls.history {
-            let url = session.next.take().unwrap_or_else(|| start.clone());
-            let answer = ask(user, &context, "history: page", context.client.get(&url), &[200]).await;
-            session.next = answer.and_then(|answer| next(&url, &answer));
-        }
+    if session.pace.turn(&context).await
+        && let Some(start) = &context.urls.history
+    {
+        let url = session.next.take().unwrap_or_else(|| start.clone());
+        let answer = ask(user, &context, "history: page", context.client.get(&url), &[200]).await;
+        session.next = answer.and_then(|answer| next(&url, &answer));
     }
     user.set_session_data(session);
     Ok(())

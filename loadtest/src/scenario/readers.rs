@@ -17,20 +17,29 @@ struct Session {
     tag: Option<HeaderValue>,
 }
 
+/// Under which condition it wants the document.
+#[derive(Debug, Clone, Copy)]
+enum Condition {
+    /// Under none.
+    None,
+    /// If it isn't the one that it has.
+    IfNoneMatch,
+}
+
 /// What a reader does, in turn.
 pub(crate) fn steps(context: &Arc<Context>) -> Vec<Transaction> {
     vec![step!(context, get), step!(context, get_if_changed)]
 }
 
 async fn get(user: &mut GooseUser, context: Arc<Context>) -> TransactionResult {
-    read(user, &context, "readers: GET", false).await
+    read(user, &context, Condition::None).await
 }
 
 async fn get_if_changed(user: &mut GooseUser, context: Arc<Context>) -> TransactionResult {
-    read(user, &context, "readers: GET If-None-Match", true).await
+    read(user, &context, Condition::IfNoneMatch).await
 }
 
-async fn read(user: &mut GooseUser, context: &Context, name: &str, has_condition: bool) -> TransactionResult {
+async fn read(user: &mut GooseUser, context: &Context, condition: Condition) -> TransactionResult {
     let mut session = match user.get_session_data::<Session>() {
         Some(session) => session.clone(),
         None => Session {
@@ -39,15 +48,20 @@ async fn read(user: &mut GooseUser, context: &Context, name: &str, has_condition
             tag: None,
         },
     };
-    if session.pace.turn(context).await {
-        if let Some(url) = context.urls.document(&context.topics[session.topic]) {
-            let mut request = context.client.get(url);
-            if let Some(tag) = session.tag.as_ref().filter(|_| has_condition) {
-                request = request.header(IF_NONE_MATCH, tag);
-            }
-            let answer = ask(user, context, name, request, &[200, 304]).await;
-            session.tag = answer.and_then(|answer| answer.fields.get(ETAG).cloned()).or(session.tag);
-        }
+    if session.pace.turn(context).await
+        && let Some(url) = context.urls.document(&context.topics[session.topic])
+    {
+        let (name, tag) = match condition {
+            Condition::None => ("readers: GET", None),
+            Condition::IfNoneMatch => ("readers: GET If-None-Match", session.tag.as_ref()),
+        };
+        let request = context.client.get(url);
+        let request = match tag {
+            Some(tag) => request.header(IF_NONE_MATCH, tag),
+            None => request,
+        };
+        let answer = ask(user, context, name, request, &[200, 304]).await;
+        session.tag = answer.and_then(|answer| answer.fields.get(ETAG).cloned()).or(session.tag);
     }
     user.set_session_data(session);
     Ok(())
