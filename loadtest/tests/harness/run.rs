@@ -1,8 +1,6 @@
 //! Runs of goose's users and the swarm together, small and short: against a server that behaves, servers that don't, and things
 //! that are no servers.
 
-mod fixture;
-
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener};
@@ -10,7 +8,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::thread;
 
-use fixture::Manner;
+use crate::fixture::{self, Manner};
 use serde_json::Value;
 
 fn load(arguments: &[&str], folder: &Path) -> Output {

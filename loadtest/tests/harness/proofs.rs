@@ -1,7 +1,5 @@
 //! That the figures can be believed: one fault in a million frames is found, and a server that is stopped can't hide it.
 
-mod fixture;
-
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener};
@@ -9,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use fixture::Manner;
+use crate::fixture::{self, Manner};
 use serde_json::Value;
 
 fn load(arguments: &[&str]) -> Child {
@@ -89,7 +87,7 @@ fn signal(process: &Child, name: &str) {
 fn two_seconds_of_a_stopped_server_are_in_the_figures() {
     let own = std::env::current_exe().expect("a test's binary");
     let mut server = Command::new(own)
-        .args(["--exact", "serve", "--nocapture"])
+        .args(["--exact", "proofs::serve", "--nocapture"])
         .env(SERVES, "1")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
