@@ -5,7 +5,7 @@ use super::figures::{Unit, time};
 use super::{Clock, Generator, Hosts, Report, TimedFrom};
 
 /// What of one CPU a thread may take before what it does late is its own doing. Above it there is little left for a burst.
-const BUSY_CPUS: f64 = 0.9;
+pub(super) const BUSY_CPUS: f64 = 0.9;
 
 /// Microseconds that the generator may send late, at p99. It is in every latency, and the least that anybody looks for.
 const LAG_US: u64 = 2_000;
