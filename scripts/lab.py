@@ -32,7 +32,7 @@ http {{
 @functools.cache
 def binaries():
     """The release binaries, by name; built at the first call."""
-    command = ["cargo", "build", "--release", "-p", "fantail", "-p", "fantail-load", "-p", "fantail-benches"]
+    command = ["cargo", "build", "--release", "-p", "fantail", "-p", "loadtest", "-p", "fantail-benches"]
     subprocess.run(command, cwd=ROOT, check=True)
     metadata = ["cargo", "metadata", "--format-version", "1", "--no-deps"]
     target = json.loads(subprocess.run(metadata, cwd=ROOT, check=True, capture_output=True).stdout)["target_directory"]

@@ -1,28 +1,43 @@
 //! The command line as typed. What it means is resolved by the subcommands.
 
+mod load;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+pub(crate) use load::{Raise, RampArguments, RunArguments};
+
+use crate::report::Tolerances;
+use crate::swarm::{Arrivals, Method};
+
 /// Followers that count, check and time what they receive.
 ///
-/// Exit codes: 0 fine; 1 frames lost, repeated or out of order, or errors; 2 usage; 3 target unreachable.
+/// Exit codes: 0 fine; 1 an objective missed, frames lost, repeated or out of order, or errors; 2 usage; 3 target
+/// unreachable.
 #[derive(Parser)]
 #[command(name = "fantail-load", version)]
 struct Arguments {
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
 }
 
 /// What to do.
 #[derive(Subcommand)]
 pub(crate) enum Command {
+    /// Load a server with users of all kinds, and report; without a URL, a Fantail is started for it. This is what happens
+    /// without any arguments.
+    Run(Box<RunArguments>),
+    /// Raise the load step by step until an objective breaks, and report the highest load that held them.
+    Ramp(Box<RampArguments>),
     /// Hold many followers on few threads, check every frame on every one of them, and report.
     Swarm(Box<SwarmArguments>),
     /// Print the events of one URL as they come.
     Follow(FollowArguments),
     /// Write documents of Fantail's over and over, as fast as the server takes them, so that there is history to read.
     Fill(FillArguments),
+    /// Show a run that was saved as report.json, and compare it with an earlier one.
+    Report(ReportArguments),
 }
 
 /// What `swarm --help` ends with.
@@ -53,7 +68,7 @@ fn literal(text: &str) -> String {
 }
 
 /// The arguments of `swarm`.
-#[derive(Args)]
+#[derive(Debug, Clone, Args)]
 #[command(after_long_help = literal(EXAMPLES))]
 pub(crate) struct SwarmArguments {
     /// What to follow: `http://host[:port]/path`. With --topics, the collection whose documents t0, t1, … are followed, or
@@ -87,6 +102,18 @@ pub(crate) struct SwarmArguments {
     /// Where to publish, if not to the followed URL. `{topic}` stands for t0, or for t0, t1, … in turn with --topics.
     #[arg(long, value_name = "URL", requires = "publish")]
     pub(crate) publish_to: Option<String>,
+    /// The method of a write. [default: PUT of a document of Fantail's, else POST]
+    #[arg(long, value_enum, requires = "publish")]
+    pub(crate) publish_method: Option<Method>,
+    /// A field of every request; may be given several times.
+    #[arg(long = "header", value_name = "NAME:VALUE")]
+    pub(crate) fields: Vec<String>,
+    /// The text before the counter's digits in an event's data. [default: "n": as JSON has it]
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) counter: Option<String>,
+    /// The text before the moment's digits, nanoseconds since 1970. [default: "t": as JSON has it]
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) time: Option<String>,
     /// What to publish, with holes; see the examples.
     #[arg(long, value_name = "TEMPLATE", requires = "publish", long_help = literal(BODY))]
     pub(crate) body: Option<String>,
@@ -97,6 +124,9 @@ pub(crate) struct SwarmArguments {
     /// the same moment; the rate stays that of --publish. With several --publishers and --topics each sends its part.
     #[arg(long, default_value_t = 1, requires = "publish")]
     pub(crate) burst: u64,
+    /// How the moments of writes, or of bursts, are spread: evenly, or at random as independent strangers come.
+    #[arg(long, value_enum, default_value = "constant", requires = "publish")]
+    pub(crate) arrivals: Arrivals,
     /// Connections to publish with. A topic is written by one of them; a lone topic by all, without a counter's order.
     #[arg(long, default_value_t = 1, requires = "publish")]
     pub(crate) publishers: usize,
@@ -131,9 +161,9 @@ pub(crate) struct SwarmArguments {
     /// follows or stalls before the next act; it is away for a tenth of that. All come back, and must have everything.
     #[arg(long, value_name = "SECONDS", requires = "publish", conflicts_with = "stall")]
     pub(crate) churn: Option<f64>,
-    /// What --churn takes its randomness from; a follower's acts depend on it and on the follower's number alone. [default:
-    /// random; it is printed]
-    #[arg(long, requires = "churn")]
+    /// What --churn and random --arrivals come from; a follower's acts depend on it and on the follower's number alone.
+    /// [default: random; it is printed]
+    #[arg(long)]
     pub(crate) seed: Option<u64>,
     /// After the run: leave, publish this many writes, return all at once with the last ids, and time the catching up.
     #[arg(long, num_args = 0..=1, default_missing_value = "100")]
@@ -153,6 +183,18 @@ pub(crate) struct SwarmArguments {
     /// Write the report as JSON too.
     #[arg(long)]
     pub(crate) json: Option<PathBuf>,
+}
+
+impl SwarmArguments {
+    /// Those of a command line that names a URL only.
+    pub(crate) fn of(url: String) -> SwarmArguments {
+        #[derive(Parser)]
+        struct Typed {
+            #[command(flatten)]
+            swarm: SwarmArguments,
+        }
+        Typed::parse_from(["swarm".to_owned(), url]).swarm
+    }
 }
 
 /// The arguments of `follow`.
@@ -190,7 +232,38 @@ pub(crate) struct FillArguments {
     pub(crate) connections: u64,
 }
 
+/// The arguments of `report`.
+#[derive(Args)]
+pub(crate) struct ReportArguments {
+    /// A run's report.json.
+    pub(crate) report: PathBuf,
+    /// An earlier one to compare it with. The exit code is 1 if a figure is worse by more than its tolerance, which the
+    /// table states.
+    #[arg(long, value_name = "REPORT.JSON")]
+    pub(crate) baseline: Option<PathBuf>,
+    /// How much worse figures may be, by their names in the table: `p99=20%,rate=5%`. An amount that is noise stays allowed.
+    #[arg(long, value_name = "LIST", default_value = "", hide_default_value = true, requires = "baseline")]
+    pub(crate) tolerance: Tolerances,
+    /// A folder to write report.html, report.md, report.hgrm and report.json to.
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) to: Option<PathBuf>,
+}
+
 /// The command of this process; clap itself answers `--help` and usage errors (code 2).
 pub(crate) fn read() -> Command {
-    Arguments::parse().command
+    Arguments::parse().command.unwrap_or_else(|| Command::Run(Box::new(RunArguments::none())))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Arguments::command().debug_assert();
+        assert_eq!(RunArguments::none().target, "fantail");
+        assert_eq!(SwarmArguments::of("http://h/".to_owned()).connections, 1_000);
+    }
 }

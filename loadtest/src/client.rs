@@ -4,11 +4,17 @@
 
 use std::io::{self, Read, Write};
 use std::mem::MaybeUninit;
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
+use std::sync::Arc;
 use std::time::Duration;
 
 use fantail_engine::protocol::http1::{BodyReader, Framing};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
+use rustls_platform_verifier::ConfigVerifierExt;
 use socket2::SockRef;
+
+use crate::target::{Scheme, Target};
 
 /// How long a connection, a send and an answer are awaited.
 const ANSWER: Duration = Duration::from_secs(30);
@@ -21,20 +27,20 @@ const FIELDS_MAX: usize = 64;
 
 /// A connection that is opened when it is first needed, and again when the server closed it between two requests.
 pub(crate) struct Client {
-    address: SocketAddr,
+    target: Target,
     /// Requests to be sent, one after the other.
     queue: Vec<u8>,
     /// Where each of them ends.
     ends: Vec<usize>,
-    stream: Option<TcpStream>,
+    stream: Option<Stream>,
     /// What was received and not yet read.
     received: Vec<u8>,
 }
 
 impl Client {
     /// A client that hasn't connected.
-    pub(crate) fn new(address: SocketAddr) -> Client {
-        Client { address, queue: Vec::new(), ends: Vec::new(), stream: None, received: Vec::new() }
+    pub(crate) fn new(target: &Target) -> Client {
+        Client { target: target.clone(), queue: Vec::new(), ends: Vec::new(), stream: None, received: Vec::new() }
     }
 
     /// Queues a request, head and body.
@@ -63,11 +69,12 @@ impl Client {
 
     /// Sends `requests` and reads up to `count` answers: fewer if the server says with one that it closes.
     fn exchange(&mut self, requests: &[u8], count: usize, mut on: impl FnMut(u16)) -> io::Result<()> {
-        let mut stream = match self.stream.take().filter(is_open) {
+        let mut stream = match self.stream.take().filter(Stream::is_open) {
             Some(stream) => stream,
             None => self.connect()?,
         };
         stream.write_all(requests)?;
+        stream.flush()?;
         for _ in 0..count {
             let (status, keeps) = self.answer(&mut stream)?;
             on(status);
@@ -79,17 +86,26 @@ impl Client {
         Ok(())
     }
 
-    fn connect(&mut self) -> io::Result<TcpStream> {
-        let stream = TcpStream::connect_timeout(&self.address, ANSWER)?;
+    fn connect(&mut self) -> io::Result<Stream> {
+        let stream = TcpStream::connect_timeout(&self.target.address, ANSWER)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(ANSWER))?;
         stream.set_write_timeout(Some(ANSWER))?;
         self.received.clear();
-        Ok(stream)
+        match self.target.scheme {
+            Scheme::Http => Ok(Stream::Plain(stream)),
+            Scheme::Https => {
+                // What the host trusts; SSL_CERT_FILE names others.
+                let config = ClientConfig::with_platform_verifier().map_err(io::Error::other)?;
+                let name = ServerName::try_from(self.target.host().to_owned()).map_err(io::Error::other)?;
+                let connection = ClientConnection::new(Arc::new(config), name).map_err(io::Error::other)?;
+                Ok(Stream::Tls(Box::new(StreamOwned::new(connection, stream))))
+            }
+        }
     }
 
     /// The status of the next answer, and whether the connection stays.
-    fn answer(&mut self, stream: &mut TcpStream) -> io::Result<(u16, bool)> {
+    fn answer(&mut self, stream: &mut Stream) -> io::Result<(u16, bool)> {
         loop {
             let head = loop {
                 if let Some(head) = head(&self.received)? {
@@ -112,7 +128,7 @@ impl Client {
     }
 
     /// Reads a body and forgets it; one that isn't framed ends with the connection.
-    fn pass_over(&mut self, stream: &mut TcpStream, framing: Option<Framing>) -> io::Result<()> {
+    fn pass_over(&mut self, stream: &mut Stream, framing: Option<Framing>) -> io::Result<()> {
         let Some(framing) = framing else {
             while self.fill(stream)? {
                 self.received.clear();
@@ -135,7 +151,7 @@ impl Client {
     }
 
     /// Receives more; false if nothing more will come.
-    fn fill(&mut self, stream: &mut TcpStream) -> io::Result<bool> {
+    fn fill(&mut self, stream: &mut Stream) -> io::Result<bool> {
         let mut bytes = [0; 16 * 1024];
         let length = stream.read(&mut bytes)?;
         self.received.extend_from_slice(&bytes[..length]);
@@ -143,12 +159,50 @@ impl Client {
     }
 }
 
-/// Whether a connection on which no answer is awaited can be used: a server may close those that are idle, or say before it
-/// does that it will.
-fn is_open(stream: &TcpStream) -> bool {
-    let nothing =
-        SockRef::from(stream).recv_with_flags(&mut [MaybeUninit::uninit()], libc::MSG_PEEK | libc::MSG_DONTWAIT);
-    nothing.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+/// A connection's socket, and what is between it and the requests.
+enum Stream {
+    Plain(TcpStream),
+    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
+}
+
+impl Stream {
+    /// Whether a connection on which no answer is awaited can be used: a server may close those that are idle, or say before
+    /// it does that it will. Below TLS it may also say other things.
+    fn is_open(&self) -> bool {
+        let peek = |stream: &TcpStream| {
+            SockRef::from(stream).recv_with_flags(&mut [MaybeUninit::uninit()], libc::MSG_PEEK | libc::MSG_DONTWAIT)
+        };
+        let is_quiet = |error: io::Error| error.kind() == io::ErrorKind::WouldBlock;
+        match self {
+            Stream::Plain(stream) => peek(stream).is_err_and(is_quiet),
+            Stream::Tls(stream) => peek(&stream.sock).map_or_else(is_quiet, |length| length > 0),
+        }
+    }
+}
+
+impl Read for Stream {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Stream::Plain(stream) => stream.read(bytes),
+            Stream::Tls(stream) => stream.read(bytes),
+        }
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Stream::Plain(stream) => stream.write(bytes),
+            Stream::Tls(stream) => stream.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Stream::Plain(stream) => stream.flush(),
+            Stream::Tls(stream) => stream.flush(),
+        }
+    }
 }
 
 /// An answer's head, as far as it matters to a client.

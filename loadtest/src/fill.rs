@@ -55,7 +55,7 @@ impl fmt::Display for Filled {
 
 /// One connection's share of the writes: those of every n-th document.
 fn write(typed: &FillArguments, target: &Target, share: u64) -> Result<(), Failure> {
-    let mut client = Client::new(target.address);
+    let mut client = Client::new(target);
     let mut writes = (0..typed.events).filter(|write| write % typed.documents % typed.connections == share).peekable();
     let mut refused = Ok(());
     while refused.is_ok() && writes.peek().is_some() {

@@ -3,15 +3,31 @@
 mod arguments;
 mod target;
 
+mod preset;
+mod run;
+mod slo;
+mod workload;
+
+mod ramp;
+
+mod scenario;
+
 mod swarm;
 
 mod follow;
 
 mod fill;
 
+mod fantail;
+mod reach;
+
 mod client;
 mod head;
 mod ledger;
+
+mod live;
+mod report;
+mod show;
 
 use std::fmt;
 use std::process::ExitCode;
@@ -20,9 +36,12 @@ use arguments::Command;
 
 fn main() -> ExitCode {
     let ended = match arguments::read() {
+        Command::Run(arguments) => run::run(&arguments),
+        Command::Ramp(arguments) => ramp::run(&arguments),
         Command::Swarm(arguments) => swarm::run(&arguments),
         Command::Follow(arguments) => follow::run(&arguments),
         Command::Fill(arguments) => fill::run(&arguments),
+        Command::Report(arguments) => show::run(&arguments),
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,
@@ -38,6 +57,8 @@ fn main() -> ExitCode {
 enum Failure {
     /// Frames were lost, repeated or out of order, or connections or writes failed.
     Faults,
+    /// An objective was missed, or the baseline.
+    Missed,
     /// The target won't do what was asked of it.
     Refused(String),
     /// What was asked for can't be done.
@@ -51,7 +72,7 @@ enum Failure {
 impl Failure {
     fn code(&self) -> ExitCode {
         match self {
-            Failure::Faults | Failure::Refused(_) | Failure::Machine(_) => ExitCode::from(1),
+            Failure::Faults | Failure::Missed | Failure::Refused(_) | Failure::Machine(_) => ExitCode::from(1),
             Failure::Usage(_) => ExitCode::from(2),
             Failure::Unreachable(_) => ExitCode::from(3),
         }
@@ -62,6 +83,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Failure::Faults => f.write_str("there were faults, see above"),
+            Failure::Missed => f.write_str("an objective or the baseline was missed, see above"),
             Failure::Refused(why) | Failure::Usage(why) => f.write_str(why),
             Failure::Unreachable(why) => write!(f, "the target can't be reached: {why}"),
             Failure::Machine(why) => write!(f, "this machine refuses: {why}"),

@@ -1,5 +1,6 @@
 //! Many followers on few threads. This file is the run's course; read the modules in this order.
 
+mod arrivals;
 mod plan;
 mod publishing;
 mod template;
@@ -28,14 +29,21 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+pub(crate) use arrivals::Arrivals;
 use connection::Findings;
-use gauge::{Kernel, Process};
-use plan::Plan;
+use gauge::Kernel;
+pub(crate) use gauge::{Process, descriptors_max, memory_available, threads};
+pub(crate) use members::Members;
+pub(crate) use plan::{Plan, TOPIC, warnings};
 use probe::{Probe, Probed};
-use progress::{Progress, Stage};
+use progress::Stage;
+pub(crate) use progress::{Progress, Voice};
 use publisher::Published;
+pub(crate) use publishing::Method;
 use publishing::Publishing;
-use report::{Reading, Report, Writes};
+pub(crate) use report::Report;
+use report::{Reading, Writes};
+pub(crate) use thread::unix_ns;
 
 use crate::Failure;
 use crate::arguments::SwarmArguments;
@@ -45,28 +53,22 @@ const REACH: Duration = Duration::from_secs(5);
 
 /// A run, from arguments to report.
 pub(crate) fn run(typed: &SwarmArguments) -> Result<(), Failure> {
+    if typed.connections == 0 {
+        return Err(Failure::Usage("there must be a connection at least".to_owned()));
+    }
     let plan = Arc::new(Plan::resolve(typed)?);
-    for warning in plan::warnings(&plan) {
+    for warning in warnings(&plan) {
         eprintln!("warning: {warning}");
     }
-    if let Some(churning) = plan.churning {
-        eprintln!("--seed {}", churning.seed);
+    if plan.is_random() {
+        eprintln!("--seed {}", plan.seed);
     }
     let pid = typed.pid.map(|pid| pid.to_string());
     if let Some(pid) = &pid {
         Process::read(pid).map_err(|error| Failure::Usage(format!("--pid {pid}: {error}")))?;
     }
-    let written = plan.publishing.as_ref().map(|publishing| publishing.target.address);
-    let probed = plan.probing.as_ref().map(|probing| probing.target.address);
-    for address in plan.addresses.iter().chain(&written).chain(&probed) {
-        TcpStream::connect_timeout(address, REACH)
-            .map_err(|error| Failure::Unreachable(format!("{address}: {error}")))?;
-    }
-    cores::pin(&plan.cores).map_err(|error| Failure::Usage(format!("--cores: {error}")))?;
-    if let Some(publishing) = &plan.publishing {
-        publisher::create(publishing)?;
-    }
-    let mut run = Run::start(plan, pid)?;
+    prepare(&plan)?;
+    let mut run = Run::start(plan, pid, Voice::Says)?;
     run.connect()?;
     run.measure();
     run.resume();
@@ -80,8 +82,23 @@ pub(crate) fn run(typed: &SwarmArguments) -> Result<(), Failure> {
     if report.is_clean() { Ok(()) } else { Err(Failure::Faults) }
 }
 
+/// Finds out whether somebody answers, pins this thread, and makes the documents that are to be followed.
+pub(crate) fn prepare(plan: &Plan) -> Result<(), Failure> {
+    let written = plan.publishing.as_ref().map(|publishing| publishing.target.address);
+    let probed = plan.probing.as_ref().map(|probing| probing.target.address);
+    for address in plan.addresses.iter().chain(&written).chain(&probed) {
+        TcpStream::connect_timeout(address, REACH)
+            .map_err(|error| Failure::Unreachable(format!("{address}: {error}")))?;
+    }
+    cores::pin(&plan.cores).map_err(|error| Failure::Usage(format!("--cores: {error}")))?;
+    if let Some(publishing) = &plan.publishing {
+        publisher::create(publishing)?;
+    }
+    Ok(())
+}
+
 /// A run that has started.
-struct Run {
+pub(crate) struct Run {
     plan: Arc<Plan>,
     progress: Arc<Progress>,
     threads: Vec<std::thread::JoinHandle<std::io::Result<Findings>>>,
@@ -105,9 +122,10 @@ struct Run {
 }
 
 impl Run {
-    fn start(plan: Arc<Plan>, pid: Option<String>) -> Result<Run, Failure> {
+    /// Starts the threads, which begin to connect.
+    pub(crate) fn start(plan: Arc<Plan>, pid: Option<String>, voice: Voice) -> Result<Run, Failure> {
         let threads = plan.connections.div_ceil(plan.share);
-        let progress = Progress::new(threads);
+        let progress = Progress::new(threads, voice);
         let before = read(pid.as_deref());
         let since_ns = plan.publishing.as_ref().map(|_| thread::unix_ns());
         let mut handles = Vec::new();
@@ -142,8 +160,18 @@ impl Run {
         })
     }
 
+    /// How far it has got, for others to look at.
+    pub(crate) fn progress(&self) -> Arc<Progress> {
+        Arc::clone(&self.progress)
+    }
+
+    /// How often each topic was written.
+    pub(crate) fn published(&self) -> Vec<u64> {
+        self.published.counts.clone()
+    }
+
     /// Until all follow, or have failed, or nothing happens any more.
-    fn connect(&mut self) -> Result<(), Failure> {
+    pub(crate) fn connect(&mut self) -> Result<(), Failure> {
         let all = self.plan.connections as u64;
         let start = Instant::now();
         let threads = &self.threads;
@@ -160,7 +188,7 @@ impl Run {
     }
 
     /// Publishes, or listens, and waits for stragglers.
-    fn measure(&mut self) {
+    pub(crate) fn measure(&mut self) {
         let probe = self.plan.probing.as_ref().map(|probing| Probe::start(&self.plan, probing));
         let start = Instant::now();
         let before = self.progress.sums();
@@ -171,8 +199,8 @@ impl Run {
             probe.iter().for_each(Probe::stop);
             self.progress.advance(Stage::Calm);
             let count = self.published.counts.iter().sum();
-            let latency = self.published.latency.clone();
-            self.writes = Some(Writes { count, rate: publishing.rate, took: self.published.took, latency });
+            let (latency, lag) = (self.published.latency.clone(), self.published.lag.clone());
+            self.writes = Some(Writes { count, rate: publishing.rate, took: self.published.took, latency, lag });
             let (expected, _) = self.plan.expected(&self.published.counts);
             // Those that failed don't come back, and then frames are missing too.
             let staying = self.plan.churning.map_or(0, |_| self.following);
@@ -199,7 +227,7 @@ impl Run {
     fn publish(&mut self, publishing: &Publishing, writes: u64) {
         let (plan, progress, published) = (&self.plan, &self.progress, &mut self.published);
         std::thread::scope(|scope| {
-            let publisher = scope.spawn(|| publisher::publish(plan, publishing, writes, published));
+            let publisher = scope.spawn(|| publisher::publish(plan, publishing, writes, progress, published));
             progress.wait("publishing", Duration::MAX, |_| publisher.is_finished());
         });
     }
@@ -240,7 +268,8 @@ impl Run {
         self.reconnected = Some((missed, caught_up));
     }
 
-    fn end(mut self) -> Result<Report, Failure> {
+    /// Ends the threads and says what they found.
+    pub(crate) fn end(mut self) -> Result<Report, Failure> {
         if self.plan.publishing.is_some() {
             let _ = self.progress.published.set(self.published.counts.clone());
         }
@@ -270,6 +299,7 @@ impl Run {
             bytes: self.bytes,
             bytes_in_all: all.bytes,
             latency: all.latency,
+            lag: all.lag,
             faults: all.faults,
             resets: all.resets,
             churn: self.plan.churning.map(|churning| (churning.seed, all.tally)),

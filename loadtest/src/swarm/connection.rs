@@ -89,6 +89,10 @@ pub(crate) struct Findings {
     content: Vec<u8>,
     /// Microseconds from the intended publish time to the receive.
     pub(crate) latency: Histogram<u64>,
+    /// The same of what came since the last hand-over.
+    pub(crate) lately: Histogram<u64>,
+    /// Microseconds that the turns of the loop took: what arrives meanwhile is noticed so late at most.
+    pub(crate) lag: Histogram<u64>,
     /// Frames of the run on connections that read all the time.
     pub(crate) frames: u64,
     /// Frames of the run on connections that stall.
@@ -118,13 +122,15 @@ impl Findings {
             start_ns: unix_ns(),
             count: plan.count,
             bytes_wanted: plan.bytes,
-            members: Members::new(),
+            members: plan.members.clone(),
             has_reference: plan.topics.len() == 1
                 && plan.server == Server::Fantail
                 && plan.rules.positions != Law::None,
             reference: None,
             content: Vec::new(),
             latency: latencies(),
+            lately: latencies(),
+            lag: latencies(),
             frames: 0,
             stalled_frames: 0,
             sated: 0,
@@ -139,6 +145,7 @@ impl Findings {
     /// Adds what another thread has found.
     pub(crate) fn add(&mut self, other: Findings) {
         self.latency.add(&other.latency).expect("the bounds are the same");
+        self.lag.add(&other.lag).expect("the bounds are the same");
         self.frames += other.frames;
         self.stalled_frames += other.stalled_frames;
         self.bytes += other.bytes;
@@ -419,7 +426,9 @@ impl Account<'_> {
             false => findings.frames += 1,
         }
         if let Some(time) = time.filter(|&time| !stalls && findings.came_live(time, self.live_since_ms)) {
-            findings.latency.saturating_record(now_ns.saturating_sub(time) / 1_000);
+            let latency_us = now_ns.saturating_sub(time) / 1_000;
+            findings.latency.saturating_record(latency_us);
+            findings.lately.saturating_record(latency_us);
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What `/proc` says of processes, of the kernel's memory and of this host's limits.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::time::Duration;
@@ -22,12 +23,9 @@ impl Process {
     /// Reads `/proc/<process>`, a number or `self`.
     pub(crate) fn read(process: &str) -> io::Result<Process> {
         let stat = fs::read_to_string(format!("/proc/{process}/stat"))?;
-        // The name, in brackets, may hold anything; user and system time are the 12th and 13th field after it.
-        let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields).split_whitespace();
-        let ticks: u64 = fields.skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
         let status = fs::read_to_string(format!("/proc/{process}/status"))?;
         Ok(Process {
-            cpu: Duration::from_millis(ticks * 1000 / TICKS_PER_SECOND),
+            cpu: cpu(&stat),
             resident: number(&status, "VmRSS:") * 1024,
             descriptors: fs::read_dir(format!("/proc/{process}/fd")).map_or(0, |entries| entries.count() as u64),
         })
@@ -57,6 +55,29 @@ impl Kernel {
             buffers: number(tcp, " mem") * 4096,
         }
     }
+}
+
+/// User and system time so far of each thread of this process, to 10 ms.
+pub(crate) fn threads() -> BTreeMap<u32, Duration> {
+    let tasks = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    let times = tasks.filter_map(|task| {
+        let thread = task.file_name().to_str()?.parse().ok()?;
+        Some((thread, cpu(&fs::read_to_string(task.path().join("stat")).ok()?)))
+    });
+    times.collect()
+}
+
+/// User and system time in a `stat`.
+fn cpu(stat: &str) -> Duration {
+    // The name, in brackets, may hold anything; user and system time are the 12th and 13th field after it.
+    let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields).split_whitespace();
+    let ticks: u64 = fields.skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
+    Duration::from_millis(ticks * 1000 / TICKS_PER_SECOND)
+}
+
+/// Bytes of this host's memory that are free or can be made so; 0 if that can't be read.
+pub(crate) fn memory_available() -> u64 {
+    number(&fs::read_to_string("/proc/meminfo").unwrap_or_default(), "MemAvailable:") * 1024
 }
 
 /// Entries of a ring's file table at most: the soft limit of open files.
@@ -99,6 +120,7 @@ mod tests {
         let own = Process::read("self").expect("a Linux host");
         assert!(own.resident > 0 && own.descriptors > 2);
         assert!(Kernel::read().slab > 0 && descriptors_max() > 0 && somaxconn() > 0 && ports() > 0);
+        assert!(threads().contains_key(&std::process::id()), "the first thread has the process's number");
         assert_eq!(number("Slab:   17 kB", "Slab:"), 17);
         assert_eq!(number("TCP: inuse 5 mem 3", " mem"), 3);
     }

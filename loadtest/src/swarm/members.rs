@@ -3,19 +3,24 @@
 
 use memchr::memmem::Finder;
 
-/// Finds the members of the publisher's documents in the data of a patch, be it in a whole document (`"n":7`) or in the
+/// Finds the counter and the moment after texts of the user's, or else the members of the publisher's documents in the data of a patch, be it in a whole document (`"n":7`) or in the
 /// operation that replaces only the member (`…/n","value":7`).
+#[derive(Debug, Clone)]
 pub(crate) struct Members {
-    counter: [Finder<'static>; 2],
-    time: [Finder<'static>; 2],
+    counter: Vec<Finder<'static>>,
+    time: Vec<Finder<'static>>,
 }
 
 impl Members {
-    /// Finders, built once per thread.
-    pub(crate) fn new() -> Members {
+    /// Finders of the numbers behind these texts, or of the two members.
+    pub(crate) fn new(counter: Option<&str>, time: Option<&str>) -> Members {
+        let finders = |text: Option<&str>, member: [&str; 2]| {
+            let texts = text.map_or(member.to_vec(), |text| vec![text]);
+            texts.into_iter().map(|text| Finder::new(text).into_owned()).collect()
+        };
         Members {
-            counter: [Finder::new(b"\"n\":"), Finder::new(b"/n\",\"value\":")],
-            time: [Finder::new(b"\"t\":"), Finder::new(b"/t\",\"value\":")],
+            counter: finders(counter, ["\"n\":", "/n\",\"value\":"]),
+            time: finders(time, ["\"t\":", "/t\",\"value\":"]),
         }
     }
 
@@ -45,7 +50,7 @@ mod tests {
 
     #[test]
     fn the_members_are_found_in_documents_and_in_operations() {
-        let members = Members::new();
+        let members = Members::new(None, None);
         let document = br#"[{"op":"add","path":"/m/n","value":{"id":"n","n":17,"p":"nt","t":1795218566123000001}}]"#;
         assert_eq!((members.counter(document), members.time(document)), (Some(17), Some(1_795_218_566_123_000_001)));
         let operations =
@@ -53,5 +58,7 @@ mod tests {
         assert_eq!((members.counter(operations), members.time(operations)), (Some(5), Some(9)));
         let neither = br#"[{"op":"replace","path":"/load/n","value":{"n":"x","id":"n"}}]"#;
         assert_eq!((members.counter(neither), members.time(neither)), (None, None));
+        let others = Members::new(Some("seq="), Some("at="));
+        assert_eq!((others.counter(b"seq=4 at=17"), others.time(b"seq=4 at=17")), (Some(4), Some(17)));
     }
 }

@@ -6,14 +6,16 @@ use std::time::Duration;
 
 use fantail_engine::topic::Topic;
 
+use super::arrivals::Arrivals;
 use super::churn::Churning;
+use super::members::Members;
 use super::probe::Probing;
 use super::publishing::Publishing;
 use super::{gauge, publishing};
 use crate::Failure;
 use crate::arguments::SwarmArguments;
 use crate::ledger::{Law, Rules};
-use crate::target::Target;
+use crate::target::{Scheme, Target};
 
 /// Handshakes in flight when none are asked for, all threads together.
 const HANDSHAKES: usize = 1_000;
@@ -62,6 +64,10 @@ pub(crate) struct Plan {
     discard: f64,
     /// How followers come and go while the run publishes, if they do.
     pub(crate) churning: Option<Churning>,
+    /// What finds counters and moments in the data.
+    pub(crate) members: Members,
+    /// What all that is random comes from.
+    pub(crate) seed: u64,
     /// Writes while all are away, if they are to leave and to return.
     pub(crate) reconnect: Option<u64>,
 }
@@ -90,11 +96,18 @@ impl Plan {
     /// Resolves what was typed.
     pub(crate) fn resolve(typed: &SwarmArguments) -> Result<Plan, Failure> {
         check(typed)?;
-        let target = Target::resolve(&typed.url)?;
+        let target = Target::resolve(&typed.url)?.with(&typed.fields)?;
+        if target.scheme == Scheme::Https && typed.connections > 0 {
+            let why =
+                "the swarm speaks plain http only; `fantail-load run --connections 0 --followers N` follows https";
+            return Err(Failure::Usage(format!("{}: {why}", typed.url)));
+        }
+        // Hashers are seeded by the system; half of the bits are quicker to type.
+        let seed = typed.seed.unwrap_or_else(|| RandomState::new().build_hasher().finish() >> 32);
         let server = if typed.foreign { Server::Foreign } else { Server::Fantail };
         let topics = topics(typed, server, &target)?;
         let publishing = match typed.publish {
-            Some(rate) => Some(Publishing::resolve(typed, rate, server, &target, &topics)?),
+            Some(rate) => Some(Publishing::resolve(typed, rate, seed, server, &target, &topics)?),
             None => None,
         };
         let probing = match typed.probe {
@@ -118,8 +131,8 @@ impl Plan {
             addresses: target.addresses(typed.spread)?,
             server,
             connections: typed.connections,
-            share: typed.connections.div_ceil(threads),
-            handshakes: (typed.handshakes.unwrap_or(HANDSHAKES.min(gauge::somaxconn() / 2)) / threads).max(1),
+            share: typed.connections.div_ceil(threads.max(1)).max(1),
+            handshakes: (typed.handshakes.unwrap_or(HANDSHAKES.min(gauge::somaxconn() / 2)) / threads.max(1)).max(1),
             cores: typed.cores.clone(),
             topics,
             rules: Rules { positions, counter },
@@ -132,14 +145,18 @@ impl Plan {
             patience: Duration::from_secs_f64(typed.patience),
             stall: typed.stall,
             discard: typed.discard,
-            churning: typed.churn.map(|mean| Churning {
-                mean: Duration::from_secs_f64(mean),
-                // Hashers are seeded by the system; half of the bits are quicker to type.
-                seed: typed.seed.unwrap_or_else(|| RandomState::new().build_hasher().finish() >> 32),
-            }),
+            churning: typed.churn.map(|mean| Churning { mean: Duration::from_secs_f64(mean), seed }),
             reconnect: typed.reconnect,
+            members: Members::new(typed.counter.as_deref(), typed.time.as_deref()),
+            seed,
             target,
         })
+    }
+
+    /// Whether two runs of the same arguments differ, but for the seed.
+    pub(crate) fn is_random(&self) -> bool {
+        let arrives = self.publishing.as_ref().is_some_and(|publishing| publishing.arrivals == Arrivals::Poisson);
+        arrives || self.churning.is_some()
     }
 
     /// Which topic a follower follows.
@@ -179,7 +196,9 @@ impl Plan {
 /// Refuses numbers that make no run.
 fn check(typed: &SwarmArguments) -> Result<(), Failure> {
     let usage = |why: String| Err(Failure::Usage(why));
-    if typed.connections == 0 || typed.threads == 0 || typed.topics == Some(0) || typed.publishers == 0 {
+    // Without followers, a run only publishes.
+    let idle = typed.connections == 0 && typed.publish.is_none();
+    if idle || typed.threads == 0 || typed.topics == Some(0) || typed.publishers == 0 {
         return usage("there must be a connection, a thread, a topic and a publisher at least".to_owned());
     }
     let positive = |seconds: f64| seconds.is_finite() && seconds > 0.0;

@@ -47,7 +47,7 @@ impl Probing {
     ) -> Result<Probing, Failure> {
         let (target, path) = match (&typed.probe_url, server, publishing::place(path)) {
             (Some(url), _, _) => {
-                let target = Target::resolve(url)?;
+                let target = Target::resolve(url)?.with(&typed.fields)?;
                 let path = target.path.clone();
                 (target, path)
             }
@@ -59,7 +59,7 @@ impl Probing {
                 return Err(Failure::Usage("--probe needs a --probe-url: what is followed has no end".to_owned()));
             }
         };
-        let request = format!("GET {path} HTTP/1.1\r\nHost: {}\r\n\r\n", target.authority);
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {}\r\n{}\r\n", target.authority, target.fields);
         Ok(Probing { target, request, rate })
     }
 }
@@ -143,7 +143,7 @@ struct Lane {
 
 impl Lane {
     fn new(kind: Kind, probing: &Probing, patience: Duration) -> Lane {
-        let client = Client::new(probing.target.address);
+        let client = Client::new(&probing.target);
         Lane { kind, probing: probing.clone(), patience, client, latency: latencies(), errors: BTreeMap::new() }
     }
 
@@ -168,7 +168,7 @@ impl Lane {
             }
             self.latency.saturating_record(due.elapsed().as_micros() as u64);
             if self.kind == Kind::Fresh {
-                self.client = Client::new(self.probing.target.address);
+                self.client = Client::new(&self.probing.target);
             }
         }
         self

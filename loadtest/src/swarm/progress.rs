@@ -1,9 +1,13 @@
 //! What the threads of a run share: the stage that it has reached, and how far each has got.
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+
+use super::connection::latencies;
 
 /// What the threads are to do now. Only the run's own thread advances it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -50,6 +54,8 @@ pub(crate) struct Meter {
     pub(crate) sated: AtomicU64,
     /// Bytes received.
     pub(crate) bytes: AtomicU64,
+    /// Microseconds from intended time to receive of what came lately: handed over once a second, taken by whoever asks.
+    pub(crate) lately: Mutex<Option<Histogram<u64>>>,
 }
 
 /// The sums over all threads.
@@ -78,21 +84,53 @@ impl Sums {
     }
 }
 
+/// Whether a run says itself how it goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Voice {
+    /// Every second, a line.
+    Says,
+    /// Somebody else does.
+    Silent,
+}
+
 /// Shared by all threads of a run.
 #[derive(Debug)]
 pub(crate) struct Progress {
     stage: AtomicU8,
     /// One per thread.
     pub(crate) meters: Vec<Meter>,
+    /// Writes that were answered well.
+    pub(crate) writes: AtomicU64,
+    /// Writes that weren't.
+    pub(crate) write_errors: AtomicU64,
+    /// Whether the waiting thread says how it goes.
+    voice: Voice,
     /// Writes of each topic, known before [`Stage::End`] of a run that publishes.
     pub(crate) published: OnceLock<Vec<u64>>,
 }
 
 impl Progress {
     /// At the start, for this many threads.
-    pub(crate) fn new(threads: usize) -> Arc<Progress> {
+    pub(crate) fn new(threads: usize, voice: Voice) -> Arc<Progress> {
         let meters = (0..threads).map(|_| Meter::default()).collect();
-        Arc::new(Progress { stage: AtomicU8::new(0), meters, published: OnceLock::new() })
+        Arc::new(Progress {
+            stage: AtomicU8::new(0),
+            meters,
+            writes: AtomicU64::new(0),
+            write_errors: AtomicU64::new(0),
+            voice,
+            published: OnceLock::new(),
+        })
+    }
+
+    /// Takes the latencies of what came lately, on all threads.
+    pub(crate) fn lately(&self) -> Histogram<u64> {
+        let mut sum = latencies();
+        for meter in &self.meters {
+            let lately = meter.lately.lock().expect("nobody panics with it").take();
+            lately.iter().for_each(|lately| sum.add(lately).expect("the bounds are the same"));
+        }
+        sum
     }
 
     /// The stage that is reached.
@@ -138,7 +176,7 @@ impl Progress {
             if now - changed > patience {
                 return None;
             }
-            if now - said >= SAY {
+            if self.voice == Voice::Says && now - said >= SAY {
                 said = now;
                 eprintln!(
                     "{doing:<12} {:>5.1} s  {:>9} following  {:>6} failed  {:>12} frames  {:>6.1} GB",

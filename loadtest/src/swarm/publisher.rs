@@ -1,14 +1,17 @@
 //! The writers. Open loop: each write has an intended time that doesn't depend on how long the writes before it took, and
 //! carries that time with it, so that a stall of the server shows in every latency that it caused.
 
+use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 
+use super::arrivals::Schedule;
 use super::connection::latencies;
 use super::cores;
 use super::plan::Plan;
+use super::progress::Progress;
 use super::publishing::{self, Method, Publishing};
 use super::template::Values;
 use super::thread::unix_ns;
@@ -24,6 +27,8 @@ pub(crate) struct Published {
     pub(crate) errors: Vec<String>,
     /// Microseconds from the intended time to the answer.
     pub(crate) latency: Histogram<u64>,
+    /// Microseconds by which the writers woke too late for a write: their own fault, or this host's.
+    pub(crate) lag: Histogram<u64>,
     /// From the first intended time to the last answer.
     pub(crate) took: Duration,
 }
@@ -31,7 +36,13 @@ pub(crate) struct Published {
 impl Published {
     /// Nothing yet, on this many topics.
     pub(crate) fn new(topics: usize) -> Published {
-        Published { counts: vec![0; topics], errors: Vec::new(), latency: latencies(), took: Duration::ZERO }
+        Published {
+            counts: vec![0; topics],
+            errors: Vec::new(),
+            latency: latencies(),
+            lag: latencies(),
+            took: Duration::ZERO,
+        }
     }
 }
 
@@ -40,7 +51,7 @@ pub(crate) fn create(publishing: &Publishing) -> Result<(), Failure> {
     if publishing.method == Method::Post {
         return Ok(());
     }
-    let mut client = Client::new(publishing.target.address);
+    let mut client = Client::new(&publishing.target);
     for (topic, path) in publishing.paths.iter().enumerate() {
         client.queue(&publishing.request(path, &body(publishing, topic, 0, 0)));
         let mut failure = None;
@@ -62,7 +73,13 @@ fn body(publishing: &Publishing, topic: usize, counter: u64, time_ns: u64) -> St
 }
 
 /// Sends `writes` writes at the plan's rate, continuing the counters in `published`, and adds what came of it.
-pub(crate) fn publish(plan: &Plan, publishing: &Publishing, writes: u64, published: &mut Published) {
+pub(crate) fn publish(
+    plan: &Plan,
+    publishing: &Publishing,
+    writes: u64,
+    progress: &Progress,
+    published: &mut Published,
+) {
     let (start, start_ns) = (Instant::now(), unix_ns());
     let lanes: Vec<Lane> = thread::scope(|scope| {
         let counts = &published.counts;
@@ -70,7 +87,7 @@ pub(crate) fn publish(plan: &Plan, publishing: &Publishing, writes: u64, publish
             scope.spawn(move || {
                 let _ = cores::pin(&plan.cores);
                 cores::wake_precisely();
-                Lane::new(plan, publishing, number, counts.clone()).run(writes, start, start_ns)
+                Lane::new(plan, publishing, number, progress, counts.clone()).run(writes, start, start_ns)
             })
         });
         let lanes: Vec<_> = lanes.collect();
@@ -83,6 +100,7 @@ pub(crate) fn publish(plan: &Plan, publishing: &Publishing, writes: u64, publish
         }
         published.errors.extend(lane.errors);
         published.latency.add(lane.latency).expect("the bounds are the same");
+        published.lag.add(lane.lag).expect("the bounds are the same");
     }
     published.took = start.elapsed();
 }
@@ -96,31 +114,48 @@ struct Lane<'a> {
     counts: Vec<u64>,
     errors: Vec<String>,
     latency: Histogram<u64>,
+    /// See [`Published::lag`].
+    lag: Histogram<u64>,
+    progress: &'a Progress,
     patience: Duration,
 }
 
 impl<'a> Lane<'a> {
-    fn new(plan: &Plan, publishing: &'a Publishing, number: usize, counts: Vec<u64>) -> Lane<'a> {
-        let client = Client::new(publishing.target.address);
-        let patience = plan.patience;
-        Lane { publishing, number, client, counts, errors: Vec::new(), latency: latencies(), patience }
+    fn new(
+        plan: &Plan,
+        publishing: &'a Publishing,
+        number: usize,
+        progress: &'a Progress,
+        counts: Vec<u64>,
+    ) -> Lane<'a> {
+        Lane {
+            publishing,
+            number,
+            client: Client::new(&publishing.target),
+            counts,
+            errors: Vec::new(),
+            latency: latencies(),
+            lag: latencies(),
+            progress,
+            patience: plan.patience,
+        }
     }
 
     /// Sends this lane's part of all bursts, each at its moment.
     fn run(mut self, writes: u64, start: Instant, start_ns: u64) -> Lane<'a> {
-        let burst = self.publishing.burst;
-        let due = |first: u64| Duration::from_secs_f64(first as f64 / self.publishing.rate);
-        let end = due(writes) + self.patience;
-        for first in (0..writes).step_by(burst as usize) {
+        let Publishing { burst, rate, arrivals, seed, .. } = *self.publishing;
+        let end = Duration::from_secs_f64(writes as f64 / rate);
+        for (first, due) in Schedule::new(arrivals, rate, burst, writes, seed) {
             let topics = self.topics(first..(first + burst).min(writes));
             if topics.is_empty() {
                 continue;
             }
-            let due = due(first);
             if let Some(early) = due.checked_sub(start.elapsed()) {
                 // Open loop: each write has its moment, whatever became of the one before.
                 thread::sleep(early);
-            } else if start.elapsed() > end {
+                self.lag.saturating_record(start.elapsed().saturating_sub(due).as_micros() as u64);
+            } else if start.elapsed() > end.max(due) + self.patience {
+                self.progress.write_errors.fetch_add(1, Ordering::Relaxed);
                 self.errors.push("writes never sent: the server was too slow for the rate".to_owned());
                 break;
             }
@@ -154,20 +189,26 @@ impl<'a> Lane<'a> {
         }
         let mut answered = sent.into_iter();
         let mut goes_on = true;
-        self.client.send(|answer| {
+        let Lane { client, counts, errors, latency, progress, .. } = self;
+        let failed = errors.len();
+        client.send(|answer| {
             let write = answered.next();
             match (answer, write) {
                 // A write that was refused before it leaves a hole in the counters, which its followers then see too.
-                (Ok(200..=299), Some((topic, counter))) => self.counts[topic] = counter,
-                (Ok(status), _) => self.errors.push(format!("write: status {status}")),
+                (Ok(200..=299), Some((topic, counter))) => {
+                    counts[topic] = counter;
+                    progress.writes.fetch_add(1, Ordering::Relaxed);
+                }
+                (Ok(status), _) => errors.push(format!("write: status {status}")),
                 (Err(error), _) => {
                     // Whether it was written isn't known, so that the counter can't go on.
-                    self.errors.push(format!("write: {error}"));
+                    errors.push(format!("write: {error}"));
                     goes_on = false;
                 }
             }
-            self.latency.saturating_record(took().as_micros() as u64);
+            latency.saturating_record(took().as_micros() as u64);
         });
+        progress.write_errors.fetch_add((errors.len() - failed) as u64, Ordering::Relaxed);
         goes_on
     }
 }

@@ -1,7 +1,10 @@
 //! What a run writes: the arguments about writes, resolved and checked.
 
+use clap::ValueEnum;
 use fantail_engine::topic::Place;
+use serde::Deserialize;
 
+use super::arrivals::Arrivals;
 use super::plan::{Server, TOPIC};
 use super::template::Template;
 use crate::Failure;
@@ -39,6 +42,10 @@ pub(crate) struct Publishing {
     pub(crate) content_type: String,
     /// Writes per second, all together.
     pub(crate) rate: f64,
+    /// How their moments are spread.
+    pub(crate) arrivals: Arrivals,
+    /// What random moments come from.
+    pub(crate) seed: u64,
     /// Writes that are sent at one moment.
     pub(crate) burst: u64,
     /// Connections, each on a thread.
@@ -48,7 +55,9 @@ pub(crate) struct Publishing {
 }
 
 /// What a write is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+#[value(rename_all = "UPPER")]
 pub(crate) enum Method {
     /// A new document in a collection, or a message of a foreign server.
     Post,
@@ -58,7 +67,7 @@ pub(crate) enum Method {
 
 impl Method {
     /// As a request has it.
-    fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Method::Post => "POST",
             Method::Put => "PUT",
@@ -71,6 +80,7 @@ impl Publishing {
     pub(crate) fn resolve(
         typed: &SwarmArguments,
         rate: f64,
+        seed: u64,
         server: Server,
         target: &Target,
         paths: &[String],
@@ -82,7 +92,7 @@ impl Publishing {
         let body = Template::new(typed.body.as_deref().unwrap_or(Template::DOCUMENT));
         let (target, paths) = match &typed.publish_to {
             Some(url) => {
-                let target = Target::resolve(url)?;
+                let target = Target::resolve(url)?.with(&typed.fields)?;
                 let path = &target.path;
                 if paths.len() > 1 && !path.contains(TOPIC) && !body.names_topic() {
                     return usage("with --topics, the URL of --publish-to or the --body must name the {topic}");
@@ -99,10 +109,8 @@ impl Publishing {
         if place.is_none() && server == Server::Fantail && typed.publish_to.is_none() {
             return usage("only documents and collections can be published to; --publish-to names another URL");
         }
-        let method = match place.as_ref().is_some_and(|place| !place.is_collection()) {
-            true => Method::Put,
-            false => Method::Post,
-        };
+        let is_document = place.as_ref().is_some_and(|place| !place.is_collection());
+        let method = typed.publish_method.unwrap_or(if is_document { Method::Put } else { Method::Post });
         let rest = place.map_or(FOREIGN_REST_BYTES, |place| {
             let ids = place.document().map_or(2 * CHOSEN_ID_BYTES, str::len);
             FRAME_REST_BYTES + place.pointer().len() + ids
@@ -114,6 +122,8 @@ impl Publishing {
             body,
             content_type: typed.content_type.clone(),
             rate,
+            arrivals: typed.arrivals,
+            seed,
             burst: typed.burst,
             publishers: typed.publishers,
             payload: typed.payload.unwrap_or(FRAME_BYTES.saturating_sub(rest).max(1)),
@@ -124,9 +134,10 @@ impl Publishing {
     pub(crate) fn request(&self, path: &str, body: &str) -> String {
         let Publishing { target, method, content_type, .. } = self;
         format!(
-            "{} {path} HTTP/1.1\r\nHost: {}\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\n\r\n{body}",
+            "{} {path} HTTP/1.1\r\nHost: {}\r\n{}Content-Type: {content_type}\r\nContent-Length: {}\r\n\r\n{body}",
             method.name(),
             target.authority,
+            target.fields,
             body.len()
         )
     }

@@ -190,7 +190,7 @@ mod tests {
 
     #[test]
     fn the_same_bytes_are_the_same_frames_wherever_they_are_cut() {
-        let (members, bytes) = (Members::new(), log(5..=9));
+        let (members, bytes) = (Members::new(None, None), log(5..=9));
         for cut in 0..=bytes.len() {
             for other in [0, bytes.len() / 3, bytes.len()] {
                 let mut reference = Reference::after(4);
@@ -212,7 +212,7 @@ mod tests {
 
     #[test]
     fn bytes_that_differ_are_not_taken() {
-        let (members, bytes) = (Members::new(), log(1..=3));
+        let (members, bytes) = (Members::new(None, None), log(1..=3));
         let mut reference = Reference::after(0);
         assert!(reference.takes(0, &bytes[..bytes.len() / 2], &members));
         let mut wrong = bytes.clone();
@@ -235,7 +235,7 @@ mod tests {
 
     #[test]
     fn what_nobody_needs_is_forgotten() {
-        let members = Members::new();
+        let members = Members::new(None, None);
         let mut reference = Reference::after(0);
         let (mut at, mut sequence) = (0, 0);
         while reference.excess().is_none() {

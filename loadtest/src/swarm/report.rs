@@ -33,6 +33,8 @@ pub(crate) struct Writes {
     pub(crate) took: Duration,
     /// Microseconds from intended time to answer.
     pub(crate) latency: Histogram<u64>,
+    /// Microseconds by which the writers woke too late.
+    pub(crate) lag: Histogram<u64>,
 }
 
 /// A run's results.
@@ -57,6 +59,8 @@ pub(crate) struct Report {
     pub(crate) bytes_in_all: u64,
     /// Microseconds from intended time to receive.
     pub(crate) latency: Histogram<u64>,
+    /// Microseconds that the threads' turns took.
+    pub(crate) lag: Histogram<u64>,
     /// Of all followers, at the end.
     pub(crate) faults: Faults,
     /// Streams that were reset.
@@ -149,6 +153,7 @@ impl Report {
             "bytes_per_s": self.bytes_per_second(),
             "deliveries_per_s": self.deliveries_per_second(),
             "latency_us": quantiles(&self.latency),
+            "lag_us": quantiles(&self.lag),
             "gaps": self.faults.lost,
             "repeats": self.faults.repeated,
             "disordered": self.faults.disordered,
@@ -169,6 +174,7 @@ impl Report {
                 "rate": writes.rate,
                 "took_s": seconds(&writes.took),
                 "latency_us": quantiles(&writes.latency),
+                "lag_us": quantiles(&writes.lag),
             })),
             "probe": self.probed.as_ref().map(|probed| json!({
                 "count": probed.count(),
@@ -213,7 +219,7 @@ impl fmt::Display for Report {
         row("connections", format!("{} of {} following, {} threads", self.following, self.connections, self.threads))?;
         let connecting = self.connecting.as_secs_f64();
         row("connecting", format!("{connecting:.2} s, {:.0} connects/s", self.connects_per_second()))?;
-        if let Some(Writes { count, rate, took, latency }) = &self.writes {
+        if let Some(Writes { count, rate, took, latency, .. }) = &self.writes {
             let took = took.as_secs_f64();
             row("writes", format!("{count} in {took:.2} s, at {rate}/s; answered in ms {}", Spread(latency)))?;
         }

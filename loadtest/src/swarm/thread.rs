@@ -16,6 +16,9 @@ use super::ring::{Completion, Intake, Kind, Ring};
 /// How long a turn waits when nothing happens: how late a thread learns of a new stage.
 const TICK: Duration = Duration::from_millis(10);
 
+/// How often a thread hands over what came lately: a quarter of the second in which others look at it.
+const HAND_OVER_NS: u64 = 250_000_000;
+
 /// A thread's state.
 pub(crate) struct Thread {
     plan: Arc<Plan>,
@@ -39,6 +42,8 @@ pub(crate) struct Thread {
     following: u64,
     failed: u64,
     away: u64,
+    /// When it last handed over what came lately, in nanoseconds since 1970.
+    handed_over_ns: u64,
 }
 
 impl Thread {
@@ -71,6 +76,7 @@ impl Thread {
             dialling: 0,
             following: 0,
             failed: 0,
+            handed_over_ns: 0,
         })
     }
 
@@ -95,11 +101,18 @@ impl Thread {
             self.dial()?;
             self.ring.turn(TICK, &mut happened)?;
             let now_ns = unix_ns();
+            let had_work = !happened.is_empty();
             for completion in happened.drain(..) {
                 self.handle(&completion, now_ns)?;
             }
             self.forget();
             self.tell();
+            if !self.findings.lately.is_empty() && now_ns - self.handed_over_ns >= HAND_OVER_NS {
+                self.hand_over(now_ns);
+            }
+            if had_work {
+                self.findings.lag.saturating_record(unix_ns().saturating_sub(now_ns) / 1_000);
+            }
         }
     }
 
@@ -436,6 +449,17 @@ impl Thread {
             self.findings.faults.add(faults);
         }
         self.findings
+    }
+
+    /// Gives what came lately to whoever looks at it once a second.
+    fn hand_over(&mut self, now_ns: u64) {
+        self.handed_over_ns = now_ns;
+        let mut lately = self.progress.meters[self.index].lately.lock().expect("nobody panics with it");
+        match &mut *lately {
+            Some(lately) => lately.add(&self.findings.lately).expect("the bounds are the same"),
+            None => *lately = Some(self.findings.lately.clone()),
+        }
+        self.findings.lately.reset();
     }
 
     fn tell(&self) {

@@ -1,12 +1,10 @@
 //! The harness against a server that behaves, and against servers that don't: it must say so, and in numbers.
 
-mod fixture;
-
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
 use std::process::{Command, Output};
 
-use fixture::Manner;
+use crate::fixture::{self, Manner};
 use serde_json::Value;
 
 const FOLLOWERS: u64 = 40;

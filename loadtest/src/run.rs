@@ -1,0 +1,182 @@
+//! `run`: goose's users and the swarm on one target, measured together, and a report of it. This file is the run's course.
+
+mod load;
+mod outcome;
+mod timeline;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use goose::metrics::GooseMetrics;
+use tokio::runtime::{Builder, Runtime};
+
+pub(crate) use load::Load;
+use outcome::Measured;
+use timeline::Timeline;
+
+use crate::arguments::RunArguments;
+use crate::fantail::Fantail;
+use crate::live::{Live, Moment};
+use crate::report::{Comparison, Report};
+use crate::scenario::{self, Context, Phase};
+use crate::swarm::{self, Plan, Process, Voice};
+use crate::{Failure, reach, show};
+
+/// How often it is looked whether all are where they are waited for.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// A run, from arguments to exit code.
+pub(crate) fn run(typed: &RunArguments) -> Result<(), Failure> {
+    let baseline = read_baseline(typed.baseline.as_deref())?;
+    let (server, typed) = serve(typed)?;
+    let load = Load::resolve(&typed)?;
+    let mut report = once(&load)?;
+    drop(server);
+    report.objectives = typed.slo.as_ref().map(|slos| slos.judge(&report)).unwrap_or_default();
+    finish(&report, &typed, baseline.as_ref())
+}
+
+/// Starts a server if none is named; its URL and its process are then as if they had been typed.
+pub(crate) fn serve(typed: &RunArguments) -> Result<(Option<Fantail>, RunArguments), Failure> {
+    if typed.url.is_some() {
+        return Ok((None, typed.clone()));
+    }
+    if typed.target != "fantail" {
+        return Err(Failure::Usage(format!("--target {} needs a URL: only a Fantail is started here", typed.target)));
+    }
+    let server = Fantail::start()?;
+    let typed = RunArguments { url: Some(server.url.clone()), pid: Some(server.pid()), ..typed.clone() };
+    Ok((Some(server), typed))
+}
+
+/// The report that is compared with.
+pub(crate) fn read_baseline(path: Option<&Path>) -> Result<Option<Report>, Failure> {
+    let read =
+        |path: &Path| Report::read(path).map_err(|why| Failure::Usage(format!("--baseline {}: {why}", path.display())));
+    path.map(read).transpose()
+}
+
+/// Writes the report, prints the two numbers, and says with the exit code what became of the objectives.
+pub(crate) fn finish(report: &Report, typed: &RunArguments, baseline: Option<&Report>) -> Result<(), Failure> {
+    let comparison = baseline.map(|before| Comparison::new(before, report, &typed.tolerance));
+    println!("{}", report.headline());
+    for objective in &report.objectives {
+        let found = objective.found.as_deref().unwrap_or("nothing to judge");
+        println!("{} {}: {found}", if objective.met { "met   " } else { "MISSED" }, objective.stated);
+    }
+    for (why, count) in &report.errors {
+        println!("{count} x {why}");
+    }
+    if report.is_saturated() {
+        println!("warning: {}", report.generator.sentence());
+    }
+    show::save(report, baseline.zip(comparison.as_ref()), &typed.to)?;
+    if let Some(comparison) = &comparison {
+        print!("{comparison}");
+    }
+    let is_missed = report.objectives.iter().any(|objective| !objective.met);
+    match is_missed || comparison.is_some_and(|comparison| comparison.is_worse()) {
+        true => Err(Failure::Missed),
+        // Without objectives nothing at all may be wrong.
+        false if report.objectives.is_empty() && !report.is_clean() => Err(Failure::Faults),
+        false => Ok(()),
+    }
+}
+
+/// One measured run.
+pub(crate) fn once(load: &Load) -> Result<Report, Failure> {
+    let plan = Arc::new(Plan::resolve(&load.swarm)?);
+    let runtime =
+        Builder::new_multi_thread().enable_all().build().map_err(|error| Failure::Machine(error.to_string()))?;
+    let client = load.client()?;
+    runtime.block_on(load.create(&client))?;
+    let reached = runtime.block_on(reach::follow(&client, &load.first_topic()))?;
+    swarm::warnings(&plan).iter().for_each(|warning| eprintln!("warning: {warning}"));
+    swarm::prepare(&plan)?;
+    let pid = load.pid.map(|pid| pid.to_string());
+    if let Some(pid) = &pid {
+        Process::read(pid).map_err(|error| Failure::Usage(format!("--pid {pid}: {error}")))?;
+    }
+    let seed = plan.is_random().then_some(plan.seed);
+    let mut swarm = swarm::Run::start(plan, pid, Voice::Silent)?;
+    let context = Arc::new(load.context(client));
+    let attack = {
+        let context = Arc::clone(&context);
+        runtime.spawn(async move { scenario::attack(&context).await })
+    };
+    let live = Live::start();
+    let started = Instant::now();
+    let opened = swarm.connect().and_then(|()| open(&context, &live, started));
+    let measured = opened.map(|()| {
+        let timeline = Timeline::start(load, &context, swarm.progress(), live);
+        let threads = swarm::threads();
+        context.phase.send_replace(Phase::Measuring);
+        swarm.measure();
+        let busiest = busiest(&threads, &swarm::threads());
+        let timeline = timeline.end();
+        let _ = context.published.set(swarm.published());
+        context.phase.send_replace(Phase::Closing);
+        close(&context);
+        (busiest, timeline)
+    });
+    let goose = end(&runtime, attack);
+    let swarm = swarm.end()?;
+    let (busiest, timeline) = measured?;
+    Ok(outcome::report(load, &context, Measured { swarm, goose: goose?, timeline, busiest, reached, seed }))
+}
+
+/// Until goose's followers follow, or have failed.
+fn open(context: &Context, live: &Live, started: Instant) -> Result<(), Failure> {
+    let mut changed = (0, Instant::now());
+    loop {
+        let opened = context.opened.load(Ordering::Acquire);
+        if opened >= context.following() {
+            return Ok(());
+        }
+        if opened != changed.0 {
+            changed = (opened, Instant::now());
+        }
+        if changed.1.elapsed() > context.patience {
+            let why = format!("{opened} of {} followers are answered; then nothing more came", context.following());
+            return Err(Failure::Unreachable(why));
+        }
+        let (doing, elapsed_s) = ("connecting".to_owned(), started.elapsed().as_secs_f64());
+        live.tell(Moment { doing, elapsed_s, followers: opened as u64, ..Moment::default() });
+        thread::sleep(LOOK);
+    }
+}
+
+/// Until goose's followers have compared what they have; each has its own patience, and all of them end.
+fn close(context: &Context) {
+    let patient = Instant::now() + context.patience * 2;
+    while context.closed.load(Ordering::Acquire) < context.following() && Instant::now() < patient {
+        thread::sleep(LOOK);
+    }
+    let late = context.following() - context.closed.load(Ordering::Acquire);
+    if late > 0 {
+        context.error(format!("{late} followers didn't compare in time"));
+    }
+}
+
+/// Ends goose. It takes note of the killswitch a second later at most, and forgets it when it begins.
+fn end(
+    runtime: &Runtime,
+    attack: tokio::task::JoinHandle<Result<GooseMetrics, goose::GooseError>>,
+) -> Result<GooseMetrics, Failure> {
+    goose::trigger_killswitch("the run is over");
+    match runtime.block_on(attack) {
+        Ok(Ok(metrics)) => Ok(metrics),
+        Ok(Err(error)) => Err(Failure::Machine(format!("goose: {error}"))),
+        Err(error) => Err(Failure::Machine(format!("goose: {error}"))),
+    }
+}
+
+/// What the busiest thread took between two readings.
+fn busiest(before: &BTreeMap<u32, Duration>, after: &BTreeMap<u32, Duration>) -> Duration {
+    let took = after.iter().map(|(thread, time)| time.saturating_sub(before.get(thread).copied().unwrap_or_default()));
+    took.max().unwrap_or_default()
+}

@@ -1,0 +1,7 @@
+//! The harness as a program: what it says of servers that behave and of others, and whether its figures can be believed.
+
+mod fixture;
+
+mod proofs;
+mod run;
+mod swarm;
