@@ -107,7 +107,7 @@ pub(super) fn comparison(comparison: Option<&Comparison>) -> String {
     let notes: String = comparison.notes.iter().map(|note| format!("<li>{}</li>\n", Text(note))).collect();
     let notes = if notes.is_empty() { notes } else { format!("<ul class=notes>\n{notes}</ul>\n") };
     let body = format!(
-        "{notes}<div class=scroll tabindex=0 role=region aria-label=\"Against the baseline\"><table><caption>Against the \
+        "{notes}<div class=scroll tabindex=0 role=region aria-label=\"Against the baseline\"><table class=many><caption>Against the \
          baseline</caption><thead><tr>{heads}</tr></thead>\n<tbody>\n{}</tbody></table></div>\n",
         rows.collect::<String>()
     );
