@@ -28,6 +28,7 @@ use fantail_engine::topic::{self, Topic};
 use socket2::{SockRef, Socket};
 
 use super::*;
+use crate::storage::pages::Paged;
 
 const STREAM: &str = "s";
 /// After this long, what a test waits for doesn't come any more.

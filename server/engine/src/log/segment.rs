@@ -14,6 +14,8 @@
 //! byte that isn't one lies either a torn tail (no whole group follows: cut it) or damage (one follows: refuse writes,
 //! name the place).
 
+mod check;
+
 use std::ops::ControlFlow;
 
 use memchr::memmem;
@@ -24,6 +26,8 @@ use crate::log::index::Entry;
 use crate::log::line;
 use crate::log::manifest::Epochs;
 use crate::position::{Epoch, Position};
+
+pub use self::check::Check;
 
 /// Digits of the sequence in a file's name: as many as the largest one has, so that names sort as numbers do.
 const NAME_DIGITS: usize = 20;
@@ -234,63 +238,6 @@ fn keep(
         kept.entries.push(Entry { offset: (at + offset) as u32, length: length as u32, collection, document });
     }
     Ok(())
-}
-
-/// Sees that a sealed segment is whole, in pieces: groups with the right checksums, whose sequences are gapless. What its
-/// events say isn't looked at.
-#[derive(Debug)]
-pub struct Check {
-    /// Bytes of the groups so far.
-    offset: u64,
-    next_sequence: u64,
-}
-
-impl Check {
-    /// A check of the segment that begins with the event `first`.
-    #[must_use]
-    pub fn new(first: u64) -> Check {
-        Check { offset: 0, next_sequence: first }
-    }
-
-    /// Looks at the whole groups at the start of `bytes`, which follow those of the last call, and returns how many bytes they
-    /// are. What is left comes again, with more behind it.
-    ///
-    /// # Errors
-    /// Where the segment is damaged.
-    pub fn feed(&mut self, bytes: &[u8]) -> Result<usize, Loss> {
-        let mut at = 0;
-        loop {
-            let group = match group::read(&bytes[at..]) {
-                Ok(group) => group,
-                Err(GroupError::Empty | GroupError::Torn) => return Ok(at),
-                Err(GroupError::Bad { offset, fault }) => {
-                    return Err(self.loss(&bytes[at..], Reason::Bad { offset, fault }));
-                }
-            };
-            if group.first != self.next_sequence {
-                let reason = Reason::Sequence { expected: self.next_sequence, found: group.first };
-                return Err(self.loss(&bytes[at..], reason));
-            }
-            self.next_sequence = group.last + 1;
-            self.offset += group.bytes.len() as u64;
-            at += group.bytes.len();
-        }
-    }
-
-    /// The segment ends with `bytes`, which follow the groups of the last call.
-    ///
-    /// # Errors
-    /// If they aren't whole groups.
-    pub fn end(mut self, bytes: &[u8]) -> Result<(), Loss> {
-        match self.feed(bytes)? {
-            used if used == bytes.len() => Ok(()),
-            used => Err(self.loss(&bytes[used..], Reason::Torn)),
-        }
-    }
-
-    fn loss(&self, rest: &[u8], reason: Reason) -> Loss {
-        Loss { offset: self.offset, bytes: rest.len() as u64, reason }
-    }
 }
 
 /// Why a whole group doesn't stand where it should, if so.
