@@ -123,10 +123,13 @@ impl Audience {
             (Err(Unpaged::Damaged(_) | Unpaged::Index(_)), _) => (Err(io::ErrorKind::InvalidData.into()), None),
         };
         let is_here = page.is_ok();
+        // Its file was dropped, and the letter that says so may be under way.
+        let is_dropped = page.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
         for (id, generation) in self.shelf.arrive(key, page) {
             let seat = self.tiers[id.tier()].seat(id.slot());
             match seat.state == State::Behind && seat.generation == generation {
                 true if is_here => self.behind.push_first((id, generation)),
+                true if is_dropped => self.miss(id, Unread::Gone),
                 true => self.leave(id),
                 false => {}
             }

@@ -42,7 +42,7 @@ fn partial_sends_lose_and_repeat_no_byte() {
     hall.rest();
     let stalled = hall.audience.tiers[0].seats().iter().filter(|seat| seat.state == State::Stalled).count();
     assert_eq!(hall.audience.counts().stalled, stalled);
-    assert!(stalled > 12, "only {stalled} seats are stalled: nothing was tested");
+    assert!(stalled > 6, "only {stalled} seats are stalled: nothing was tested");
     hall.serve(&mut clients);
     drop(clients);
     hall.empty();
