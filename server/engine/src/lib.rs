@@ -5,6 +5,7 @@
 
 pub mod document;
 pub mod event;
+pub mod grip;
 pub mod json;
 pub mod limits;
 pub mod log;

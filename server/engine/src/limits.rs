@@ -113,6 +113,98 @@ pub const KEY_BYTES_MAX: usize = 255;
 /// Bytes of a line in a file of idempotency keys: the longest path, percent-encoded, and the numbers beside it.
 pub const KEY_LINE_BYTES_MAX: usize = 8 * 1024;
 
+/// Bytes of a channel's name. Each channel that is known keeps its name.
+pub const CHANNEL_NAME_BYTES_MAX: usize = 512;
+
+/// Bytes of an item's id. Each channel that is known keeps up to two.
+pub const ITEM_ID_BYTES_MAX: usize = 512;
+
+/// Filters of one channel of a hold: what Pushpin takes.
+pub const FILTERS_MAX: usize = 5;
+
+/// Channels of one hold, each with a comparison for what is published on any of them.
+pub const HOLD_CHANNELS_MAX: usize = TOPICS_MAX;
+
+/// Seconds that a response is held when the instruction doesn't say, and the fewest that it may say: as Pushpin has it.
+pub const HOLD_SECONDS_DEFAULT: u64 = 55;
+
+/// See [`HOLD_SECONDS_DEFAULT`].
+pub const HOLD_SECONDS_MIN: u64 = 5;
+
+/// Seconds between two keep-alives when the instruction doesn't say, and the fewest that it may say.
+pub const KEEP_ALIVE_SECONDS_DEFAULT: u64 = 55;
+
+/// See [`KEEP_ALIVE_SECONDS_DEFAULT`].
+pub const KEEP_ALIVE_SECONDS_MIN: u64 = 1;
+
+/// Bytes of a keep-alive: some line that the client's parser skips, kept once for all holds that have the same.
+pub const KEEP_ALIVE_BYTES_MAX: usize = 4 * 1024;
+
+/// Seconds after which a next link is asked again when it doesn't say.
+pub const LINK_SECONDS_DEFAULT: u64 = 120;
+
+/// The fewest seconds that a next link may say: one of none at all would be asked in a loop.
+pub const LINK_SECONDS_MIN: u64 = 1;
+
+/// Seconds of any timeout that an origin gives: a day. Longer ones are cut; the timers' arithmetic needs some bound.
+pub const GRIP_SECONDS_MAX: u64 = 24 * 60 * 60;
+
+/// Bytes of a link once resolved: what a request's target may have, and the origin's address.
+pub const LINK_BYTES_MAX: usize = TARGET_BYTES_MAX + 512;
+
+/// Bytes of an instruction in a body, and of a response that is held with its body.
+pub const INSTRUCTION_BYTES_MAX: usize = 100_000;
+
+/// Bytes of the metadata of a hold or an item, names and values: each hold that differs keeps its own.
+pub const META_BYTES_MAX: usize = 8 * 1024;
+
+/// Bytes of the body of a request to publish.
+pub const PUBLISH_BYTES_MAX: usize = 1_000_000;
+
+/// Items of one request to publish; their answer waits for all of them.
+pub const PUBLISH_ITEMS_MAX: usize = 10_000;
+
+/// Channels whose last ids are known. The least recently used one is forgotten: whoever follows it is asked to look at the
+/// origin's state again.
+pub const CHANNELS_MAX: usize = 64 * 1024;
+
+/// Milliseconds after which a channel that nobody follows by ids is forgotten: an hour of silence.
+pub const CHANNEL_IDLE_MS: u64 = 60 * 60 * 1000;
+
+/// Milliseconds that an id on a channel is remembered, so that who publishes it again does so in vain.
+pub const ITEM_SEEN_MS: u64 = 60 * 1000;
+
+/// Ids that are remembered, 64 bytes each, of all channels: 4,000 items a second for as long as an id is remembered.
+pub const ITEMS_SEEN_MAX: usize = 256 * 1024;
+
+/// Ids whose place in the log of channels is known, 80 bytes each: a hold that begins at one of them needs no request.
+/// The log's tail has room for some that many items of 40 bytes.
+pub const ITEM_PLACES_MAX: usize = 64 * 1024;
+
+/// Milliseconds that an item waits for the one before it.
+pub const ITEM_WAIT_MS: u64 = 5_000;
+
+/// Items of one channel that wait; one more, and the oldest no longer does.
+pub const CHANNEL_WAITING_MAX: usize = 100;
+
+/// Bytes of items that wait, on all channels.
+pub const WAITING_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Bytes of a directive that content may spread over two reads, as `%(name)I`.
+pub const DIRECTIVE_BYTES_MAX: usize = 1024;
+
+/// Bytes that a substitution may make of one content: its variables may be longer than what stands for them.
+pub const SUBSTITUTED_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Seconds that a token towards an origin is valid.
+pub const TOKEN_SECONDS: u64 = 60 * 60;
+
+/// Seconds by which a publisher's clock may differ from ours.
+pub const TOKEN_LEEWAY_SECONDS: u64 = 60;
+
+/// Bytes of a token; longer ones are refused before any cryptography.
+pub const TOKEN_BYTES_MAX: usize = 8 * 1024;
+
 const _: () = {
     assert!(BODY_BYTES_MAX >= DOCUMENT_BYTES_MAX);
     assert!(PAGE_BYTES_MAX >= 4 * DOCUMENT_BYTES_MAX && MAP_BYTES_MAX >= DOCUMENT_BYTES_MAX);
@@ -121,5 +213,9 @@ const _: () = {
     assert!(BLOCK_EVENTS_MAX <= GROUP_EVENTS_MAX);
     assert!(BLOCK_BYTES < u32::MAX as usize && PATH_SEGMENTS_MAX * (NAME_BYTES_MAX + 1) < u16::MAX as usize);
     assert!(TARGET_BYTES_MAX < HEAD_BYTES_MAX);
+    assert!(HOLD_SECONDS_MIN <= HOLD_SECONDS_DEFAULT && HOLD_SECONDS_DEFAULT <= GRIP_SECONDS_MAX);
+    assert!(KEEP_ALIVE_SECONDS_DEFAULT <= GRIP_SECONDS_MAX && LINK_SECONDS_DEFAULT <= GRIP_SECONDS_MAX);
+    assert!(WAITING_BYTES_MAX >= 2 * PUBLISH_BYTES_MAX && SUBSTITUTED_BYTES_MAX >= PUBLISH_BYTES_MAX);
+    assert!(PUBLISH_BYTES_MAX <= BODY_BYTES_MAX && INSTRUCTION_BYTES_MAX <= BODY_BYTES_MAX);
     assert!(PATH_SEGMENTS_MAX * (1 + 3 * NAME_BYTES_MAX) + 256 < KEY_LINE_BYTES_MAX);
 };
