@@ -1,0 +1,2 @@
+//! audience.
+fn main() {}

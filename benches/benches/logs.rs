@@ -1,0 +1,2 @@
+//! logs.
+fn main() {}

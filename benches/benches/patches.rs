@@ -1,0 +1,2 @@
+//! patches.
+fn main() {}

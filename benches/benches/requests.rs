@@ -1,0 +1,2 @@
+//! requests.
+fn main() {}
