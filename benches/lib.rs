@@ -2,6 +2,7 @@
 //! Programs that need two CPUs stand beside: `substrate` and `history`, which `scripts/bench` runs too, and `floor`, which
 //! `scripts/versus` runs. What they share is here.
 
+pub mod bell;
 pub mod cpu;
 pub mod fan;
 pub mod figures;
