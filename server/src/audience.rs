@@ -8,13 +8,19 @@
 //! quanta every cursor says exactly what the kernel has taken.
 
 mod census;
+mod channels;
+mod chimes;
 mod followers;
 mod heartbeat;
 mod history;
+mod holds;
+mod items;
 mod quantum;
 mod queue;
+mod recall;
 mod seat;
 mod shelf;
+mod subscriptions;
 #[cfg(test)]
 mod tests;
 mod tier;
@@ -34,12 +40,22 @@ use rustc_hash::FxHashMap;
 use slab::Slab;
 
 pub use self::census::{Listening, Scrutiny};
-use self::followers::Followers;
+pub use self::channels::{CHANNELS, Held, Reach};
+use self::chimes::Chimes;
+pub use self::chimes::{Asking, KeepAlive, Rhythm};
+use self::followers::{Followers, UNSUBSCRIBED};
 pub use self::history::Log;
+use self::holds::Holds;
+pub use self::holds::{Hold, Meta, Recalled, Terms, Why};
+use self::items::Items;
+pub use self::items::{Continuity, Effect, Item, Mark};
 use self::queue::{Queue, Reads};
-use self::seat::{Kind, SeatId, State, TIERS_MAX, armed};
+use self::recall::Recalls;
+use self::seat::{Kind, SeatId, State, TIERS_MAX, UNHELD, armed};
 use self::shelf::Shelf;
 pub(crate) use self::shelf::Wait;
+use self::subscriptions::Subscriptions;
+pub use self::subscriptions::{Followed, Subscription, Tracking};
 use self::tier::{Completion, Tier};
 use self::watched::{ViewId, Watched};
 use crate::limits::UNASKED_BYTES_MAX;
@@ -72,6 +88,8 @@ pub struct Counts {
     pub seated: usize,
     /// Those of them whose socket is full now.
     pub stalled: usize,
+    /// Those of them that an origin holds.
+    pub held: usize,
     /// Seats ever taken.
     pub seatings: u64,
     /// Times that a socket was full, or took only a part.
@@ -80,6 +98,8 @@ pub struct Counts {
     pub departures: u64,
     /// Those of them that were at what isn't retained any more.
     pub expired: u64,
+    /// Seats that became conversations again.
+    pub recalls: u64,
     /// Sends of the log's and of checkpoints' bytes.
     pub sends: u64,
     /// Bytes of them that the kernel took.
@@ -120,6 +140,15 @@ pub struct Audience {
     shelf: Shelf,
     completions: Vec<Completion>,
     heartbeat: heartbeat::Heartbeat,
+    /// The number of the volume that stands for the log of the channels.
+    channels: u64,
+    items: Items,
+    subscriptions: Subscriptions,
+    holds: Holds,
+    chimes: Chimes,
+    /// Next links that are due.
+    asking: Vec<Asking>,
+    recalls: Recalls,
     counts: Counts,
 }
 
@@ -150,6 +179,13 @@ impl Audience {
             shelf: Shelf::new(core, pager),
             completions: Vec::new(),
             heartbeat: heartbeat::Heartbeat::default(),
+            channels: u64::MAX,
+            items: Items::default(),
+            subscriptions: Subscriptions::default(),
+            holds: Holds::default(),
+            chimes: Chimes::default(),
+            asking: Vec::new(),
+            recalls: Recalls::default(),
             counts: Counts::default(),
         })
     }
@@ -163,7 +199,7 @@ impl Audience {
     /// What it has seen.
     #[must_use]
     pub fn counts(&self) -> Counts {
-        self.counts
+        Counts { held: self.holds.len(), ..self.counts }
     }
 
     /// Begins to watch a stream; from then on the other calls about it are expected in the log's order.
@@ -285,7 +321,11 @@ impl Audience {
     /// Whether seats wait for bytes that could be sent now.
     #[must_use]
     pub fn is_due(&self) -> bool {
-        !self.hot.is_empty() || !self.behind.is_empty() || self.heartbeat.is_due()
+        !self.hot.is_empty()
+            || !self.behind.is_empty()
+            || self.heartbeat.is_due()
+            || self.chimes.is_due()
+            || self.recalls.is_due()
     }
 
     /// Takes over a connection that has been answered: from now on it only listens.
@@ -295,20 +335,10 @@ impl Audience {
     /// socket is closed.
     pub fn seat(&mut self, socket: OwnedFd, log: Log<'_>, filter: Filter, start: Start) -> io::Result<()> {
         let view = self.view(log).map_err(|_| io::ErrorKind::NotFound)?;
-        let tier = match self.tiers.iter().position(|tier| !tier.is_full()) {
-            Some(tier) => tier,
-            None if self.tiers.len() == TIERS_MAX => return Err(io::ErrorKind::QuotaExceeded.into()),
-            None => {
-                self.tiers.push(Tier::open(self.slots, self.eventfd).map_err(io::Error::other)?);
-                tracing::debug!(tiers = self.tiers.len(), "the audience opened another tier");
-                self.tiers.len() - 1
-            }
-        };
-        let slot = self.tiers[tier].install(socket)?;
-        let id = SeatId::new(tier, slot);
+        let id = self.install(socket)?;
         let followers = self.join(view, filter);
         let now = self.heartbeat.now();
-        let seat = self.tiers[tier].seat(slot);
+        let seat = self.tiers[id.tier()].seat(id.slot());
         seat.followers = followers;
         seat.sent = now;
         seat.state = State::Behind;
@@ -321,11 +351,31 @@ impl Audience {
             reading.parts.push_front(part);
             self.snapshots.insert(id, (reading, start.cursor));
         }
+        self.begin(id);
+        Ok(())
+    }
+
+    /// A free place for the socket, in another tier if the others are full.
+    fn install(&mut self, socket: OwnedFd) -> io::Result<SeatId> {
+        let tier = match self.tiers.iter().position(|tier| !tier.is_full()) {
+            Some(tier) => tier,
+            None if self.tiers.len() == TIERS_MAX => return Err(io::ErrorKind::QuotaExceeded.into()),
+            None => {
+                self.tiers.push(Tier::open(self.slots, self.eventfd).map_err(io::Error::other)?);
+                tracing::debug!(tiers = self.tiers.len(), "the audience opened another tier");
+                self.tiers.len() - 1
+            }
+        };
+        let slot = self.tiers[tier].install(socket)?;
+        Ok(SeatId::new(tier, slot))
+    }
+
+    /// The seat was set up: it takes its turn.
+    fn begin(&mut self, id: SeatId) {
         self.expect_departure(id);
         self.await_turn(id);
         self.counts.seated += 1;
         self.counts.seatings += 1;
-        Ok(())
     }
 
     fn join(&mut self, view: ViewId, filter: Filter) -> u32 {
@@ -335,7 +385,7 @@ impl Audience {
         let id = known.unwrap_or_else(|| {
             let id = self.followers.vacant_key() as u32;
             watched.insert(&filter, id);
-            self.followers.insert(Followers::new(view, filter, watched.view.published));
+            self.followers.insert(Followers::new(view, filter, UNSUBSCRIBED, watched.view.published));
             id
         });
         self.followers[id as usize].members += 1;
@@ -356,7 +406,10 @@ impl Audience {
             return;
         }
         self.watched[followers.view.0 as usize].remove(&followers.filter, id);
-        self.followers.remove(id as usize);
+        let followers = self.followers.remove(id as usize);
+        if followers.subscription != UNSUBSCRIBED {
+            self.subscriptions.remove(followers.subscription);
+        }
     }
 
     fn complete(&mut self, tier: usize, Completion { tag, result }: Completion) {
@@ -388,12 +441,13 @@ impl Audience {
                 let gone = libc::POLLRDHUP | libc::POLLHUP | libc::POLLERR;
                 match seat.state {
                     State::Leaving => self.close_if_unarmed(id),
+                    State::Returning => self.unpolled(id),
                     _ if result < 0 || result & i32::from(gone) != 0 => self.leave(id),
                     _ => self.tiers[tier].drain(tag.slot),
                 }
             }
             Kind::Drain => {
-                if matches!(seat.state, State::Leaving | State::Closing) {
+                if matches!(seat.state, State::Returning | State::Leaving | State::Closing) {
                     return;
                 }
                 seat.drained = seat.drained.saturating_add(result.max(0) as u16);
@@ -425,6 +479,9 @@ impl Audience {
                 self.tiers[tier].release(tag.slot);
                 self.counts.seated -= 1;
             }
+            // The poll itself says that it is gone.
+            Kind::Unpoll => {}
+            Kind::Install => self.returned(id, result),
         }
     }
 
@@ -500,21 +557,28 @@ impl Audience {
         self.rise(id);
         let tier = &mut self.tiers[id.tier()];
         let seat = tier.seat(id.slot());
-        if matches!(seat.state, State::Free | State::Leaving | State::Closing) {
-            return;
-        }
+        let is_member = match seat.state {
+            State::Live | State::Behind | State::Stalled => true,
+            State::Recalled => false,
+            State::Free | State::Returning | State::Leaving | State::Closing => return,
+        };
         self.counts.stalled -= usize::from(seat.state == State::Stalled);
         self.counts.departures += 1;
         seat.state = State::Leaving;
-        let followers = seat.followers;
+        let (followers, is_held) = (Some(seat.followers).filter(|_| is_member), seat.hold != UNHELD);
         if seat.in_snapshot {
             self.snapshots.remove(&id);
+        }
+        if is_held {
+            self.let_go(id, followers);
         }
         // With a poll armed, be it another seat's on an older kernel, the peer wouldn't notice a close alone.
         let tier = &mut self.tiers[id.tier()];
         tier.seat(id.slot()).armed |= armed::SHUTDOWN;
         tier.shutdown(id.slot());
-        self.part(followers);
+        if let Some(followers) = followers {
+            self.part(followers);
+        }
     }
 
     /// Closes the socket of a seat that leaves once nothing that the kernel holds for it is outstanding.
@@ -533,11 +597,17 @@ impl Audience {
         for index in 0..self.tiers.len() {
             for slot in self.taken_slots(index) {
                 let seat = self.tiers[index].seat(slot);
-                let is_live = seat.state == State::Live;
+                // A held stream has words of its own.
+                let is_live = seat.state == State::Live && seat.hold == UNHELD;
                 if is_live && self.followers[seat.followers as usize].run(seat.cursor).is_none() {
                     self.tiers[index].send(Kind::Private, slot, words);
                 }
                 self.leave(SeatId::new(index, slot));
+            }
+            for slot in 0..self.tiers[index].seats().len() as u32 {
+                if self.tiers[index].seat(slot).state == State::Recalled {
+                    self.leave(SeatId::new(index, slot));
+                }
             }
         }
         // The words are the caller's: the kernel takes them before this returns.

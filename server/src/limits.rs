@@ -101,6 +101,14 @@ pub(crate) const SEVERAL_BATCH_BYTES: usize = 64 * 1024;
 /// Extents that wait for the live seats of one topic. Seats that are further behind walk the log on their own.
 pub(crate) const CHAIN_EXTENTS_MAX: usize = 4096;
 
+/// Items of the channels that a core knows beside their bytes: as many as the tail holds, and as many again that have none.
+pub(crate) const ITEMS_MAX: usize =
+    2 * fantail_engine::limits::TAIL_BLOCKS_MAX * fantail_engine::limits::BLOCK_EVENTS_MAX;
+
+/// Seats of a core that may be conversations again at once: each costs a descriptor and a request to its origin, and a gap may
+/// concern all of them.
+pub(crate) const RECALLED_MAX: usize = 256;
+
 /// Bytes of a page of a segment or a checkpoint: some 50 µs of the pager, a third of a millisecond of sends.
 pub(crate) const PAGE_BYTES: u64 = 1024 * 1024;
 

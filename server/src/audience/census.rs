@@ -48,7 +48,7 @@ impl Audience {
             for (slot, seat) in seats.seats().iter().enumerate() {
                 let is_taken = match seat.state {
                     State::Live | State::Behind | State::Stalled => true,
-                    State::Free | State::Leaving | State::Closing => false,
+                    State::Free | State::Recalled | State::Returning | State::Leaving | State::Closing => false,
                 };
                 if is_taken {
                     let listening = &mut counted[self.followers[seat.followers as usize].view.0 as usize];

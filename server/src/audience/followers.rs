@@ -12,6 +12,8 @@ use crate::limits::CHAIN_EXTENTS_MAX;
 pub(super) struct Followers {
     pub(super) view: ViewId,
     pub(super) filter: Filter,
+    /// What these follow of channels: a row in the audience's table of subscriptions, or [`UNSUBSCRIBED`].
+    pub(super) subscription: u32,
     /// All seats, live or not.
     pub(super) members: u32,
     pub(super) live: Vec<SeatId>,
@@ -28,11 +30,15 @@ pub(super) struct Followers {
     pub(super) is_hot: bool,
 }
 
+/// Names no subscription: these follow a stream.
+pub(super) const UNSUBSCRIBED: u32 = u32::MAX;
+
 impl Followers {
-    pub(super) fn new(view: ViewId, filter: Filter, at: u64) -> Followers {
+    pub(super) fn new(view: ViewId, filter: Filter, subscription: u32, at: u64) -> Followers {
         Followers {
             view,
             filter,
+            subscription,
             members: 0,
             live: Vec::new(),
             chain: Vec::new(),
@@ -144,7 +150,7 @@ mod tests {
     use fantail_engine::topic::Topic;
 
     fn filtered() -> Followers {
-        Followers::new(ViewId(0), Filter::of([Topic::Path(7)]), 100)
+        Followers::new(ViewId(0), Filter::of([Topic::Path(7)]), UNSUBSCRIBED, 100)
     }
 
     #[test]

@@ -8,7 +8,7 @@ use fantail_engine::log::filter::Filter;
 use fantail_engine::protocol::sse;
 
 use super::quantum::{Budget, LOOK_BYTES};
-use super::seat::{Kind, SeatId, State};
+use super::seat::{Kind, SeatId, State, UNHELD};
 use super::{Audience, Disconnect};
 use crate::limits::{QUIET_MAX, SILENCE_SECONDS};
 
@@ -42,6 +42,7 @@ impl Audience {
         self.heartbeat.second += 1;
         // A round that isn't over goes on: those at its end are due no less.
         self.heartbeat.next.get_or_insert((0, self.heartbeat.second % LOOK_SECONDS));
+        self.strike();
     }
 
     /// Goes on with this second's round while the budget lasts.
@@ -72,7 +73,7 @@ impl Audience {
         let round = self.heartbeat.second / LOOK_SECONDS;
         let state = self.tiers[id.tier()].seat(id.slot()).state;
         if id.slot() / LOOK_SECONDS % READ_LOOKS == round % READ_LOOKS
-            && matches!(state, State::Live | State::Behind | State::Stalled)
+            && matches!(state, State::Live | State::Behind | State::Stalled | State::Recalled)
         {
             budget.look(LOOK_BYTES);
             self.tiers[id.tier()].drain(id.slot());
@@ -95,7 +96,8 @@ impl Audience {
     fn show_life(&mut self, id: SeatId, budget: &mut Budget) {
         let now = self.heartbeat.second;
         let seat = self.tiers[id.tier()].seat(id.slot());
-        if seat.state != State::Live || now - seat.sent < SILENCE_SECONDS {
+        // What an origin holds has signs of life of its own.
+        if seat.state != State::Live || seat.hold != UNHELD || now - seat.sent < SILENCE_SECONDS {
             return;
         }
         let followers = &self.followers[seat.followers as usize];

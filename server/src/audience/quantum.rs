@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use fantail_engine::log::view::{Step, Unread};
 
 use super::Audience;
-use super::seat::{Kind, SeatId, State};
+use super::seat::{Kind, SeatId, State, UNHELD};
 use super::shelf::Waiter;
 use super::tier::Tier;
 use crate::limits::{BEHIND_PERCENT, HEARTBEAT_PERCENT, QUANTUM_BYTES, QUANTUM_ENTRIES, SEND_BYTES};
@@ -17,7 +17,7 @@ use crate::limits::{BEHIND_PERCENT, HEARTBEAT_PERCENT, QUANTUM_BYTES, QUANTUM_EN
 /// What a look at a seat that needs nothing costs of a quantum's bytes, since it costs time.
 pub(super) const LOOK_BYTES: u64 = 64;
 /// Bytes of the log that are searched for the cost of one that is sent.
-const SEARCH_BYTES: u64 = 16;
+pub(super) const SEARCH_BYTES: u64 = 16;
 
 /// How much a quantum may still do.
 pub(super) struct Budget {
@@ -52,7 +52,7 @@ impl Budget {
 }
 
 /// What comes after a visit to a seat that is behind.
-enum After {
+pub(super) enum After {
     /// It waits for its next turn.
     Again,
     /// It is live, or waits for a page.
@@ -77,8 +77,11 @@ impl Audience {
         self.enter();
         // Private bytes must not share an enter with bytes of the log for the same seat: they are not sent again if the
         // socket takes only some of them.
-        self.beat(&mut Budget::of(HEARTBEAT_PERCENT));
+        let mut budget = Budget::of(HEARTBEAT_PERCENT);
+        self.beat(&mut budget);
+        self.chime(&mut budget);
         self.enter();
+        self.grant_recalls();
         let share = if self.behind.is_empty() { 0 } else { BEHIND_PERCENT };
         let mut budget = Budget::of(100 - share);
         self.fan_out(&mut budget);
@@ -94,6 +97,8 @@ impl Audience {
         !self.hot.is_empty()
             || !self.behind.is_empty()
             || self.heartbeat.is_due()
+            || self.chimes.is_due()
+            || self.recalls.is_due()
             || self.tiers.iter_mut().any(Tier::is_woken)
     }
 
@@ -111,6 +116,7 @@ impl Audience {
             }
             self.completions = completions;
         }
+        self.chimes.entered();
     }
 
     /// Sends live seats what was published, topic after topic, each at most once in a quantum.
@@ -202,6 +208,9 @@ impl Audience {
     fn read_log(&mut self, id: SeatId, budget: &mut Budget) -> Result<After, Unread> {
         let tier = &mut self.tiers[id.tier()];
         let seat = tier.seat(id.slot());
+        if seat.hold != UNHELD {
+            return self.read_items(id, budget);
+        }
         let followers = &mut self.followers[seat.followers as usize];
         let watched = &self.watched[followers.view.0 as usize];
         match watched.view.step(&followers.filter, seat.cursor, SEND_BYTES, &self.shelf.of(&watched.volume))? {
@@ -222,16 +231,24 @@ impl Audience {
             }
             Step::Done => {
                 budget.look(LOOK_BYTES);
-                seat.state = State::Live;
-                if followers.live.is_empty() {
-                    followers.settle(watched.view.published);
-                    followers.target = watched.view.published;
-                }
-                seat.place = followers.add(id);
+                self.come_live(id);
                 return Ok(After::Enough);
             }
         }
         Ok(After::Again)
+    }
+
+    /// A seat that has everything joins the live ones.
+    pub(super) fn come_live(&mut self, id: SeatId) {
+        let seat = self.tiers[id.tier()].seat(id.slot());
+        let followers = &mut self.followers[seat.followers as usize];
+        seat.state = State::Live;
+        if followers.live.is_empty() {
+            let published = self.watched[followers.view.0 as usize].view.published;
+            followers.settle(published);
+            followers.target = published;
+        }
+        seat.place = followers.add(id);
     }
 
     /// The next bytes of a checkpoint for a seat, and then of the log.

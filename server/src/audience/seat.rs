@@ -33,6 +33,10 @@ pub(super) enum State {
     Behind,
     /// Its socket is full; a POLLOUT is armed.
     Stalled,
+    /// Has everything that it was to get here, and waits for its turn to become a conversation again.
+    Recalled,
+    /// Its polls are taken back, and then its socket goes into the process's table.
+    Returning,
     /// Shut down; waits until the shutdown and its armed polls have completed.
     Leaving,
     /// CLOSE is under way.
@@ -58,6 +62,8 @@ pub(super) struct Seat {
     pub(super) followers: u32,
     /// Its index among the live seats of its followers.
     pub(super) place: u32,
+    /// What an origin holds it with: a row in the audience's table of holds, or [`UNHELD`].
+    pub(super) hold: u32,
     /// The second, counted from the audience's start, in which it was last sent something.
     pub(super) sent: u32,
     /// Counts the occupants of the slot, modulo 4,096.
@@ -73,11 +79,15 @@ pub(super) struct Seat {
     pub(super) in_snapshot: bool,
 }
 
+/// Names no hold: the seat is a stream's.
+pub(super) const UNHELD: u32 = u32::MAX;
+
 impl Seat {
     pub(super) const FREE: Seat = Seat {
         cursor: 0,
         followers: 0,
         place: 0,
+        hold: UNHELD,
         sent: 0,
         generation: 0,
         drained: 0,
@@ -102,6 +112,9 @@ pub(super) enum Kind {
     Drain = 5,
     Shutdown = 6,
     Close = 7,
+    /// Takes back a poll.
+    Unpoll = 8,
+    Install = 9,
 }
 
 /// The user data of an entry: kind 4 bits, generation 12, slot 20, length 28.
@@ -133,6 +146,8 @@ impl Tag {
             5 => Kind::Drain,
             6 => Kind::Shutdown,
             7 => Kind::Close,
+            8 => Kind::Unpoll,
+            9 => Kind::Install,
             other => panic!("no entry has the kind {other}"),
         };
         Tag {
@@ -150,9 +165,17 @@ mod tests {
 
     #[test]
     fn tags_are_read_back() {
-        for kind in
-            [Kind::Send, Kind::Private, Kind::Readable, Kind::Writable, Kind::Drain, Kind::Shutdown, Kind::Close]
-        {
+        for kind in [
+            Kind::Send,
+            Kind::Private,
+            Kind::Readable,
+            Kind::Writable,
+            Kind::Drain,
+            Kind::Shutdown,
+            Kind::Close,
+            Kind::Unpoll,
+            Kind::Install,
+        ] {
             let tag = Tag { kind, generation: 4095, slot: (1 << 20) - 1, length: (1 << 28) - 1 };
             assert_eq!(Tag::decode(tag.encode()), tag);
             let tag = Tag { kind, generation: 1, slot: 2, length: 3 };

@@ -2,6 +2,7 @@
 //! it, listeners are loopback connections, and a plain model says which bytes each of them is owed.
 
 mod behind;
+mod held;
 mod leaving;
 mod live;
 mod private;
@@ -287,9 +288,9 @@ impl Hall {
         }
     }
 
-    /// A seat for a new connection, from `cursor` on. `buffer` bounds what the kernel holds for it, at either end.
-    fn seat_with(&mut self, filter: Filter, start: Start, buffer: Option<usize>) -> Client {
-        let cursor = start.cursor;
+    /// A new connection: the client's end, which doesn't block, and ours. `buffer` bounds what the kernel holds for it, at either
+    /// end.
+    fn connect(&self, buffer: Option<usize>) -> (TcpStream, OwnedFd) {
         let address = self.listener.local_addr().expect("an address");
         let socket = Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
         if let Some(bytes) = buffer {
@@ -304,8 +305,15 @@ impl Hall {
             SockRef::from(&seated).set_send_buffer_size(bytes).expect("a buffer");
         }
         socket.set_nonblocking(true).expect("a socket");
+        (socket, seated.into())
+    }
+
+    /// A seat for a new connection, from `cursor` on.
+    fn seat_with(&mut self, filter: Filter, start: Start, buffer: Option<usize>) -> Client {
+        let cursor = start.cursor;
+        let (socket, seated) = self.connect(buffer);
         let log = Log { stream: STREAM, volume: self.log.volume.number };
-        self.audience.seat(seated.into(), log, filter.clone(), start).expect("a seat");
+        self.audience.seat(seated, log, filter.clone(), start).expect("a seat");
         self.is_due = true;
         Client { socket, filter, cursor, got: Vec::new(), right: 0, owed: (Vec::new(), 0), ended: None }
     }

@@ -129,6 +129,19 @@ impl Tier {
         self.push(Kind::Close, slot, 0, entry);
     }
 
+    /// Takes back the poll for departures: it completes, as does this.
+    pub(super) fn unpoll(&mut self, slot: u32) {
+        let generation = self.seats[slot as usize].generation;
+        let polled = Tag { kind: Kind::Readable, generation, slot, length: 0 };
+        self.push(Kind::Unpoll, slot, 0, opcode::PollRemove::new(polled.encode()).build());
+    }
+
+    /// Gives the socket a descriptor of the process, closed on exec, beside its slot. Linux has this since 6.8.
+    pub(super) fn return_descriptor(&mut self, slot: u32) {
+        let entry = opcode::FixedFdInstall::new(types::Fixed(slot), 0).build();
+        self.push(Kind::Install, slot, 0, entry);
+    }
+
     fn push(&mut self, kind: Kind, slot: u32, length: u32, entry: squeue::Entry) {
         let generation = self.seats[slot as usize].generation;
         let entry = entry.user_data(Tag { kind, generation, slot, length }.encode());

@@ -95,6 +95,11 @@ impl Watched {
         }
     }
 
+    /// Those of several paths that have this one.
+    pub(super) fn followers_of(&self, path: u64) -> impl Iterator<Item = u32> {
+        self.several.get(&path).into_iter().flatten().copied()
+    }
+
     /// The filtered followers that an event concerns; one of several topics may come twice.
     pub(super) fn concerned(&self, extent: &Extent) -> impl Iterator<Item = u32> {
         let document = Some(extent.document).filter(|document| *document != extent.collection);

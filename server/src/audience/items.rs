@@ -1,0 +1,157 @@
+//! The newest items of the channels, as a core was told of them: what a seat that walks alone, or that begins now, must know of
+//! them beside their bytes.
+//!
+//! Invariant: the items are gapless by sequence, and ordered by offset; they stay as long as the tail has their bytes, and no
+//! more than [`ITEMS_MAX`] of them.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::limits::ITEMS_MAX;
+
+/// A place in the channel log, between two items.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Debug)]
+pub struct Mark {
+    /// The sequence of the item after it: those without bytes have one, too.
+    pub sequence: u64,
+    /// Offset of the byte after it.
+    pub offset: u64,
+}
+
+/// What an item does to the streams that are held on its channel.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Effect {
+    /// Nothing: it is for others.
+    None,
+    /// They get its bytes.
+    Content,
+    /// They end.
+    Close,
+    /// They ask their next link, if they have one: something is new.
+    Hint,
+    /// They ask their next link, if they have one: something has changed.
+    Refresh,
+}
+
+/// Whether an item follows the one before it on its channel.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Continuity {
+    /// Nothing is missing between them, as far as the publisher says.
+    Follows,
+    /// Something is missing: those that count on it ask their next link.
+    Gap,
+}
+
+/// One item, as it was released: the same for all cores.
+#[derive(Debug)]
+pub struct Item {
+    /// The channel's name.
+    pub channel: Arc<str>,
+    /// [`fantail_engine::topic::hash`] of it.
+    pub hash: u64,
+    /// What its publisher calls it.
+    pub id: Option<Arc<str>>,
+    /// Where it begins.
+    pub mark: Mark,
+    /// Bytes of the log that are its content.
+    pub length: u32,
+    /// What it does to held streams.
+    pub effect: Effect,
+    /// How it relates to the item before it.
+    pub continuity: Continuity,
+}
+
+impl Item {
+    /// Where it ends.
+    #[must_use]
+    pub fn end(&self) -> Mark {
+        Mark { sequence: self.mark.sequence + 1, offset: self.mark.offset + u64::from(self.length) }
+    }
+}
+
+/// See the module.
+#[derive(Default)]
+pub(super) struct Items {
+    items: VecDeque<Arc<Item>>,
+    /// Where the next one begins.
+    end: Mark,
+}
+
+impl Items {
+    /// Where the next item will begin.
+    pub(super) fn end(&self) -> Mark {
+        self.end
+    }
+
+    /// Adds the next item. Those go whose bytes the tail, which begins at offset `start`, doesn't have.
+    pub(super) fn push(&mut self, item: Arc<Item>, start: u64) {
+        debug_assert!(self.items.is_empty() || item.mark == self.end, "items come in order");
+        self.end = item.end();
+        self.items.push_back(item);
+        while self.items.len() > ITEMS_MAX || self.items.front().is_some_and(|oldest| oldest.mark.offset < start) {
+            self.items.pop_front();
+        }
+    }
+
+    /// The items from `mark` on; none if some of them are forgotten.
+    pub(super) fn since(&self, mark: Mark) -> Option<impl Iterator<Item = &Arc<Item>>> {
+        let first = self.items.front().map_or(self.end.sequence, |oldest| oldest.mark.sequence);
+        // A mark that this core wasn't told of yet has nothing behind it.
+        let skipped = mark.sequence.checked_sub(first)?;
+        Some(self.items.range((skipped as usize).min(self.items.len())..))
+    }
+
+    /// The item that holds the byte at `offset`, unless it is forgotten.
+    pub(super) fn at(&self, offset: u64) -> Option<&Arc<Item>> {
+        let after = self.items.partition_point(|item| item.mark.offset <= offset);
+        // Items without bytes begin where the next one does.
+        let item = self.items.get(after.checked_sub(1)?)?;
+        (offset < item.end().offset).then_some(item)
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    pub(crate) fn item(sequence: u64, offset: u64, length: u32) -> Arc<Item> {
+        Arc::new(Item {
+            channel: "c".into(),
+            hash: 7,
+            id: None,
+            mark: Mark { sequence, offset },
+            length,
+            effect: Effect::Content,
+            continuity: Continuity::Follows,
+        })
+    }
+
+    #[test]
+    fn items_are_found_by_offset_and_by_sequence_until_the_tail_forgets_them() {
+        let mut items = Items::default();
+        for (sequence, offset, length) in [(0, 0, 10), (1, 10, 0), (2, 10, 5), (3, 15, 0)] {
+            items.push(item(sequence, offset, length), 0);
+        }
+        let at = |items: &Items, offset| items.at(offset).map(|item| item.mark.sequence);
+        assert_eq!([0, 9, 10, 14, 15].map(|offset| at(&items, offset)), [Some(0), Some(0), Some(2), Some(2), None]);
+        let since = |items: &Items, sequence| {
+            let since = items.since(Mark { sequence, offset: 0 })?;
+            Some(since.map(|item| item.mark.sequence).collect::<Vec<_>>())
+        };
+        assert_eq!(
+            [since(&items, 1), since(&items, 4), since(&items, 9)],
+            [Some(vec![1, 2, 3]), Some(vec![]), Some(vec![])]
+        );
+        items.push(item(4, 15, 1), 10);
+        assert_eq!((since(&items, 0), since(&items, 1)), (None, Some(vec![1, 2, 3, 4])));
+        assert_eq!((at(&items, 0), items.end()), (None, Mark { sequence: 5, offset: 16 }));
+    }
+
+    #[test]
+    fn items_without_bytes_have_a_bound() {
+        let mut items = Items::default();
+        (0..ITEMS_MAX as u64 + 2).for_each(|sequence| items.push(item(sequence, 0, 0), 0));
+        assert!(items.since(Mark { sequence: 1, offset: 0 }).is_none());
+        assert!(items.since(Mark { sequence: 2, offset: 0 }).is_some());
+    }
+}
