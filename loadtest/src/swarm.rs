@@ -32,24 +32,23 @@ use std::time::{Duration, Instant};
 pub(crate) use arrivals::Arrivals;
 use connection::Findings;
 use gauge::Kernel;
-pub(crate) use gauge::{Process, descriptors_max, memory_available, threads};
-pub(crate) use members::Members;
-pub(crate) use plan::{Plan, TOPIC, warnings};
+pub(crate) use gauge::{Process, descriptors_max, threads};
+pub(crate) use members::{Members, Write};
+pub(crate) use plan::{Plan, TOPIC, afford, any_seed, warnings};
 use probe::{Probe, Probed};
 use progress::Stage;
 pub(crate) use progress::{Progress, Voice};
 use publisher::Published;
-pub(crate) use publishing::Method;
 use publishing::Publishing;
+pub(crate) use publishing::{Method, topic};
+pub(crate) use reference::FRAME_BYTES_MAX;
 pub(crate) use report::Report;
 use report::{Reading, Writes};
 pub(crate) use thread::unix_ns;
 
-use crate::Failure;
 use crate::arguments::SwarmArguments;
-
-/// How long the first connection may take before the target counts as unreachable.
-const REACH: Duration = Duration::from_secs(5);
+use crate::reach::REACH;
+use crate::{Failure, interrupt};
 
 /// A run, from arguments to report.
 pub(crate) fn run(typed: &SwarmArguments) -> Result<(), Failure> {
@@ -57,6 +56,7 @@ pub(crate) fn run(typed: &SwarmArguments) -> Result<(), Failure> {
         return Err(Failure::Usage("there must be a connection at least".to_owned()));
     }
     let plan = Arc::new(Plan::resolve(typed)?);
+    interrupt::listen()?;
     for warning in warnings(&plan) {
         eprintln!("warning: {warning}");
     }
@@ -72,14 +72,20 @@ pub(crate) fn run(typed: &SwarmArguments) -> Result<(), Failure> {
     run.connect()?;
     run.measure();
     run.resume();
-    run.reconnect();
+    if !interrupt::is_asked() {
+        run.reconnect();
+    }
     let report = run.end()?;
     print!("{report}");
     if let Some(path) = &typed.json {
         fs::write(path, format!("{:#}\n", report.json()))
             .map_err(|error| Failure::Usage(format!("--json {}: {error}", path.display())))?;
     }
-    if report.is_clean() { Ok(()) } else { Err(Failure::Faults) }
+    match report.is_clean() {
+        _ if interrupt::is_asked() => Err(Failure::Interrupted),
+        true => Ok(()),
+        false => Err(Failure::Faults),
+    }
 }
 
 /// Finds out whether somebody answers, pins this thread, and makes the documents that are to be followed.
@@ -176,12 +182,16 @@ impl Run {
         let start = Instant::now();
         let threads = &self.threads;
         let done = self.progress.wait("connecting", self.plan.patience, |sums| {
-            sums.following + sums.failed >= all || threads.iter().any(|thread| thread.is_finished())
+            let is_done = sums.following + sums.failed >= all || interrupt::is_asked();
+            is_done || threads.iter().any(|thread| thread.is_finished())
         });
         self.connecting = done.unwrap_or_else(|| start.elapsed());
         self.following = self.progress.sums().following;
         if self.threads.iter().any(|thread| thread.is_finished()) {
             return Err(self.broken());
+        }
+        if interrupt::is_asked() {
+            return Err(Failure::Interrupted);
         }
         self.readings[1] = read(self.pid.as_deref());
         Ok(())
@@ -210,11 +220,11 @@ impl Run {
             self.expected = Some(expected);
         } else if self.plan.count.or(self.plan.bytes).is_some() {
             let readers = self.plan.connections as u64 - self.plan.stalling();
-            self.progress.wait("listening", self.plan.patience, |sums| sums.sated >= readers);
+            self.progress.wait("listening", self.plan.patience, |sums| sums.sated >= readers || interrupt::is_asked());
             self.short = readers - self.progress.sums().sated;
         } else {
             let time = self.plan.time;
-            self.progress.wait("listening", time, |_| start.elapsed() >= time);
+            self.progress.wait("listening", time, |_| start.elapsed() >= time || interrupt::is_asked());
         }
         self.window = start.elapsed();
         let after = self.progress.sums();

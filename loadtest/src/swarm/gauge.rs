@@ -75,9 +75,10 @@ fn cpu(stat: &str) -> Duration {
     Duration::from_millis(ticks * 1000 / TICKS_PER_SECOND)
 }
 
-/// Bytes of this host's memory that are free or can be made so; 0 if that can't be read.
-pub(crate) fn memory_available() -> u64 {
-    number(&fs::read_to_string("/proc/meminfo").unwrap_or_default(), "MemAvailable:") * 1024
+/// Bytes of this host's memory that are free or can be made so, if that can be read.
+pub(crate) fn memory_available() -> Option<u64> {
+    let kib = number(&fs::read_to_string("/proc/meminfo").ok()?, "MemAvailable:");
+    (kib > 0).then_some(kib * 1024)
 }
 
 /// Entries of a ring's file table at most: the soft limit of open files.
