@@ -63,12 +63,10 @@ pub(crate) fn run(typed: &SwarmArguments) -> Result<(), Failure> {
     if plan.is_random() {
         eprintln!("--seed {}", plan.seed);
     }
-    let pid = typed.pid.map(|pid| pid.to_string());
-    if let Some(pid) = &pid {
-        Process::read(pid).map_err(|error| Failure::Usage(format!("--pid {pid}: {error}")))?;
-    }
+    let pids: Vec<String> = typed.pid.iter().map(u32::to_string).collect();
+    Process::read_all(&pids).map_err(|error| Failure::Usage(format!("--pid {}: {error}", pids.join(","))))?;
     prepare(&plan)?;
-    let mut run = Run::start(plan, pid, Voice::Says)?;
+    let mut run = Run::start(plan, pids, Voice::Says)?;
     run.connect()?;
     run.measure();
     run.resume();
@@ -102,7 +100,8 @@ pub(crate) struct Run {
     plan: Arc<Plan>,
     progress: Arc<Progress>,
     threads: Vec<std::thread::JoinHandle<std::io::Result<Findings>>>,
-    pid: Option<String>,
+    /// The server's processes, if they are known.
+    pids: Vec<String>,
     published: Published,
     /// Before the first connection, when all followed, and at the end of the measured time.
     readings: [Reading; 3],
@@ -123,10 +122,10 @@ pub(crate) struct Run {
 
 impl Run {
     /// Starts the threads, which begin to connect.
-    pub(crate) fn start(plan: Arc<Plan>, pid: Option<String>, voice: Voice) -> Result<Run, Failure> {
+    pub(crate) fn start(plan: Arc<Plan>, pids: Vec<String>, voice: Voice) -> Result<Run, Failure> {
         let threads = plan.connections.div_ceil(plan.share);
         let progress = Progress::new(threads, voice);
-        let before = read(pid.as_deref());
+        let before = read(&pids);
         let since_ns = plan.publishing.as_ref().map(|_| thread::unix_ns());
         let mut handles = Vec::new();
         for index in 0..threads {
@@ -144,7 +143,7 @@ impl Run {
             plan,
             progress,
             threads: handles,
-            pid,
+            pids,
             readings: [before, Reading::default(), Reading::default()],
             following: 0,
             connecting: Duration::ZERO,
@@ -183,7 +182,7 @@ impl Run {
         if self.threads.iter().any(|thread| thread.is_finished()) {
             return Err(self.broken());
         }
-        self.readings[1] = read(self.pid.as_deref());
+        self.readings[1] = read(&self.pids);
         Ok(())
     }
 
@@ -219,7 +218,7 @@ impl Run {
         self.window = start.elapsed();
         let after = self.progress.sums();
         (self.frames, self.bytes) = (after.frames - before.frames, after.bytes - before.bytes);
-        self.readings[2] = read(self.pid.as_deref());
+        self.readings[2] = read(&self.pids);
         self.probed = probe.map(Probe::end);
     }
 
@@ -330,7 +329,7 @@ fn joined(thread: std::thread::JoinHandle<std::io::Result<Findings>>) -> Result<
     }
 }
 
-fn read(pid: Option<&str>) -> Reading {
-    let server = pid.and_then(|pid| Process::read(pid).ok());
+fn read(pids: &[String]) -> Reading {
+    let server = if pids.is_empty() { None } else { Process::read_all(pids).ok() };
     Reading { server, own: Process::read("self").unwrap_or_default(), kernel: Kernel::read() }
 }
