@@ -9,18 +9,18 @@
 //! taskset -c 1 fantail-load swarm http://127.0.0.1:PORT/messages --connections 5000 --count 200
 //! ```
 
-mod fan;
 mod frames;
+mod pace;
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
 use clap::Parser;
+use fantail_benches::fan::Fan;
 use fantail_engine::protocol::sse;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::fan::Fan;
 use crate::frames::Frames;
 
 /// How long all sockets stay silent once all are there: a client sees the last of them before it gets frames.
@@ -59,15 +59,15 @@ fn main() -> io::Result<()> {
     println!("http://{}/messages", listener.local_addr()?);
     io::stdout().flush()?;
     let mut fan = Fan::open(arguments.connections)?;
-    while fan.sockets() < arguments.connections as usize {
+    while fan.cursors().len() < arguments.connections as usize {
         if let Some(socket) = welcome(listener.accept()?.0)? {
-            fan.install(socket)?;
+            fan.install(&socket)?;
         }
     }
     // Nothing can be awaited: clients don't say that they have read the first block.
     std::thread::sleep(PAUSE);
     let frames = Frames::new(arguments.rate, arguments.frames, arguments.payload);
-    let cost = fan.send(frames)?;
+    let cost = pace::send(&mut fan, frames)?;
     println!(
         "{}",
         serde_json::json!({

@@ -18,6 +18,8 @@ use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
+use fantail_benches::cpu;
+use fantail_benches::figures::median;
 use memmap2::MmapOptions;
 
 use crate::fleet::Fleet;
@@ -99,15 +101,15 @@ fn measure(way: Way, file: &File, arguments: &Arguments) -> io::Result<Cost> {
     let mut sender = way.open(file, &fleet)?;
     let start = Instant::now();
     let reading = std::thread::spawn(move || reader::read(readers, reader_cpu));
-    pin(arguments.sender)?;
-    let before = cpu();
+    cpu::pin(arguments.sender)?;
+    let before = cpu::of_thread();
     let mut pieces = Vec::new();
     while !fleet.is_done() {
         fleet.pieces(length, u64::from(arguments.piece), &mut pieces)?;
         sender.send(&fleet, &mut pieces)?;
         fleet.advance(&pieces);
     }
-    let spent = cpu().saturating_sub(before);
+    let spent = cpu::of_thread().saturating_sub(before);
     drop(sender);
     // The readers end with the connections.
     drop(fleet);
@@ -117,39 +119,8 @@ fn measure(way: Way, file: &File, arguments: &Arguments) -> io::Result<Cost> {
 
 /// Seconds per gigabyte that it takes to have a file in memory before it is sent, on whichever thread that is.
 fn populate(file: &File) -> io::Result<f64> {
-    let (before, length) = (cpu(), file.metadata()?.len());
+    let (before, length) = (cpu::of_thread(), file.metadata()?.len());
     // SAFETY: nobody writes to the file, which has no name.
     drop(unsafe { MmapOptions::new().populate().map(file) }?);
-    Ok(cpu().saturating_sub(before).as_secs_f64() * 1e9 / length as f64)
-}
-
-fn median(mut figures: Vec<f64>) -> f64 {
-    figures.sort_by(f64::total_cmp);
-    figures[figures.len() / 2]
-}
-
-/// User and system time of the calling thread so far.
-pub(crate) fn cpu() -> Duration {
-    // SAFETY: all zeros are a valid value, and the call fills it.
-    let usage = unsafe {
-        let mut usage: libc::rusage = std::mem::zeroed();
-        libc::getrusage(libc::RUSAGE_THREAD, &raw mut usage);
-        usage
-    };
-    let time = |time: libc::timeval| Duration::new(time.tv_sec as u64, time.tv_usec as u32 * 1000);
-    time(usage.ru_utime) + time(usage.ru_stime)
-}
-
-/// Lets the calling thread run on one CPU only.
-pub(crate) fn pin(cpu: usize) -> io::Result<()> {
-    if cpu >= libc::CPU_SETSIZE as usize {
-        return Err(io::ErrorKind::InvalidInput.into());
-    }
-    // SAFETY: an all-zero set is the empty one, and CPU_SET stays inside it for what is below its size.
-    let result = unsafe {
-        let mut set: libc::cpu_set_t = std::mem::zeroed();
-        libc::CPU_SET(cpu, &mut set);
-        libc::sched_setaffinity(0, size_of_val(&set), &set)
-    };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    Ok(cpu::of_thread().saturating_sub(before).as_secs_f64() * 1e9 / length as f64)
 }

@@ -5,18 +5,18 @@ use std::mem::MaybeUninit;
 use std::net::TcpStream;
 use std::time::Duration;
 
+use fantail_benches::cpu;
 use socket2::SockRef;
 
 use crate::fleet::{poll, poll_of};
-use crate::{cpu, pin};
 
 /// Bytes that are thrown away by one call: as much as a socket may hold.
 const BYTES: usize = 4 * 1024 * 1024;
 
 /// Receives until all connections have ended. Returns how many bytes came, and the CPU time that it took.
 pub(crate) fn read(mut sockets: Vec<TcpStream>, core: usize) -> io::Result<(u64, Duration)> {
-    pin(core)?;
-    let before = cpu();
+    cpu::pin(core)?;
+    let before = cpu::of_thread();
     let mut bytes = 0;
     // Nothing is ever written to it.
     let mut nowhere = vec![MaybeUninit::uninit(); BYTES];
@@ -32,5 +32,5 @@ pub(crate) fn read(mut sockets: Vec<TcpStream>, core: usize) -> io::Result<(u64,
             }
         }
     }
-    Ok((bytes, cpu().saturating_sub(before)))
+    Ok((bytes, cpu::of_thread().saturating_sub(before)))
 }

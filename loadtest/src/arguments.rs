@@ -8,13 +8,14 @@ use clap::{Args, Parser, Subcommand};
 
 pub(crate) use load::{Raise, RampArguments, RunArguments};
 
+use crate::preset::Id;
 use crate::report::Tolerances;
 use crate::swarm::{Arrivals, Method};
 
 /// Followers that count, check and time what they receive.
 ///
 /// Exit codes: 0 fine; 1 an objective missed, frames lost, repeated or out of order, or errors; 2 usage; 3 target
-/// unreachable.
+/// unreachable; 130 ended by Ctrl-C, which the report says. A second Ctrl-C ends at once.
 #[derive(Parser)]
 #[command(name = "fantail-load", version)]
 struct Arguments {
@@ -114,6 +115,12 @@ pub(crate) struct SwarmArguments {
     /// The text before the moment's digits, nanoseconds since 1970. [default: "t": as JSON has it]
     #[arg(long, value_name = "TEXT")]
     pub(crate) time: Option<String>,
+    /// Where an event's id is, if not in its id field: EVENT.MEMBER, the member of the data of events of that name.
+    #[arg(long, value_name = "EVENT.MEMBER", requires = "foreign")]
+    pub(crate) id: Option<Id>,
+    /// The parameter of the query that takes the last id on a return, if the field Last-Event-ID doesn't.
+    #[arg(long, value_name = "PARAMETER")]
+    pub(crate) resume: Option<String>,
     /// What to publish, with holes; see the examples.
     #[arg(long, value_name = "TEMPLATE", requires = "publish", long_help = literal(BODY))]
     pub(crate) body: Option<String>,
@@ -177,9 +184,9 @@ pub(crate) struct SwarmArguments {
     /// What to GET, if it isn't what is published to, or else followed: of a collection of Fantail's, its first document.
     #[arg(long, value_name = "URL", requires = "probe")]
     pub(crate) probe_url: Option<String>,
-    /// The server's process, to report its CPU time and memory.
-    #[arg(long)]
-    pub(crate) pid: Option<u32>,
+    /// The server's process, to report its CPU time and memory; by comma those of a server that is made of several.
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) pid: Vec<u32>,
     /// Write the report as JSON too.
     #[arg(long)]
     pub(crate) json: Option<PathBuf>,

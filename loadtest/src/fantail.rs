@@ -1,7 +1,8 @@
 //! A Fantail of our own, for runs that name no server: its process, its temporary store, and their end.
 
 use std::env;
-use std::io::{BufRead, BufReader};
+use std::io::{self, BufRead, BufReader};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -12,6 +13,8 @@ pub(crate) struct Fantail {
     process: Child,
     /// Where it listens.
     pub(crate) url: String,
+    /// Its name and version.
+    pub(crate) version: String,
     folder: PathBuf,
 }
 
@@ -20,28 +23,42 @@ impl Fantail {
     pub(crate) fn start() -> Result<Fantail, Failure> {
         let binary = binary()?;
         let folder = folder()?;
-        let spawned = Command::new(&binary)
+        let mut command = Command::new(&binary);
+        command
             .args(["--listen", "127.0.0.1:0", "--data"])
             .arg(&folder)
             // What it logs of its start and end is nothing to whoever asked for figures.
             .env("FANTAIL_LOG", "warn")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .spawn();
-        let process = match spawned {
+            // Ctrl-C at a terminal is for the run, which ends the server when it is over.
+            .process_group(0);
+        let die_with_us = || {
+            // SAFETY: sets one number of the calling process, and touches no memory.
+            match unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) } {
+                0 => Ok(()),
+                _ => Err(io::Error::last_os_error()),
+            }
+        };
+        // SAFETY: between fork and exec it makes one system call, and allocates nothing.
+        unsafe { command.pre_exec(die_with_us) };
+        let process = match command.spawn() {
             Ok(process) => process,
             Err(error) => {
                 let _ = std::fs::remove_dir_all(&folder);
                 return Err(Failure::Machine(format!("{}: {error}", binary.display())));
             }
         };
-        let mut server = Fantail { process, url: String::new(), folder };
+        let mut server = Fantail { process, url: String::new(), version: String::new(), folder };
         let mut line = String::new();
         if let Some(output) = server.process.stdout.take() {
             let _ = BufReader::new(output).read_line(&mut line);
         }
-        let url = line.split_whitespace().find(|word| word.starts_with("http://"));
+        // "Fantail 0.1.0 listens on http://127.0.0.1:8080 and …"
+        let (version, rest) = line.split_once(" listens on ").unwrap_or_default();
+        let url = rest.split_whitespace().next();
         server.url = url.ok_or_else(|| Failure::Machine(format!("{} didn't start", binary.display())))?.to_owned();
+        server.version = version.to_owned();
         Ok(server)
     }
 

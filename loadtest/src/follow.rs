@@ -11,20 +11,16 @@ use fantail_engine::protocol::http1::BodyReader;
 use fantail_engine::protocol::sse::{Event, Parser};
 
 use crate::arguments::FollowArguments;
+use crate::reach::REACH;
+use crate::swarm::FRAME_BYTES_MAX;
 use crate::target::Target;
 use crate::{Failure, head};
 
 /// How long to wait before a new connection if the server didn't say.
 const RETRY: Duration = Duration::from_secs(2);
 
-/// How long a connection may take.
-const REACH: Duration = Duration::from_secs(5);
-
 /// Silence after which the connection counts as dead: three of the server's heartbeats.
 const SILENCE: Duration = Duration::from_secs(60);
-
-/// Bytes of an unfinished event.
-const EVENT_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Follows until enough events came. Only the very first connection must succeed.
 pub(crate) fn run(typed: &FollowArguments) -> Result<(), Failure> {
@@ -94,7 +90,7 @@ impl Follower {
             }
         };
         self.connections += 1;
-        let (mut parser, mut body) = (Parser::new(EVENT_BYTES_MAX), head.body.reader());
+        let (mut parser, mut body) = (Parser::new(FRAME_BYTES_MAX), head.body.reader());
         self.read(&mut parser, body.as_mut(), &answer[head.length..])?;
         while self.counted < self.wanted && !body.as_ref().is_some_and(BodyReader::is_done) {
             match stream.read(&mut bytes).map_err(Ended::Network)? {

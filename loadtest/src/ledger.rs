@@ -73,14 +73,12 @@ impl Ledger {
         self.positions.stand(position.sequence, rules.positions);
     }
 
-    /// A frame; `counter` only if it belongs to the run.
-    pub(crate) fn frame(&mut self, position: Option<Position>, counter: Option<u64>, rules: Rules) {
-        if let Some(position) = position {
-            self.positions.see(position.sequence, rules.positions);
-        }
-        if let Some(counter) = counter {
-            self.counter.see(counter, rules.counter);
-        }
+    /// A frame; `counter` only if it belongs to the run. Returns how many more are missing than before it, for whoever shows
+    /// that while a run goes on.
+    pub(crate) fn frame(&mut self, position: Option<Position>, counter: Option<u64>, rules: Rules) -> i64 {
+        let by_position = position.map_or(0, |position| self.positions.see(position.sequence, rules.positions));
+        let by_counter = counter.map_or(0, |counter| self.counter.see(counter, rules.counter));
+        if by_position == 0 { by_counter } else { by_position }
     }
 
     /// The sequence of the last position, if there was one.
@@ -138,15 +136,20 @@ impl Default for Numbers {
 }
 
 impl Numbers {
-    fn see(&mut self, number: u64, law: Law) {
+    /// The next number; returns how many more are missing than before.
+    fn see(&mut self, number: u64, law: Law) -> i64 {
         if number == self.next || self.next == UNKNOWN {
             self.next = number.saturating_add(1);
-        } else if number > self.next {
+            return 0;
+        }
+        let before = self.faults().lost;
+        if number > self.next {
             self.skip_to(number, law);
             self.next = number.saturating_add(1);
         } else if law != Law::None {
             self.late(number);
         }
+        self.faults().lost.cast_signed() - before.cast_signed()
     }
 
     fn stand(&mut self, number: u64, law: Law) {

@@ -1,6 +1,7 @@
 //! `fantail-load`: followers that count, check and time what they receive. Read the modules in this order.
 
 mod arguments;
+mod interrupt;
 mod target;
 
 mod preset;
@@ -67,6 +68,8 @@ enum Failure {
     Unreachable(String),
     /// This machine refused something that the harness needs.
     Machine(String),
+    /// Ctrl-C came before the run was over.
+    Interrupted,
 }
 
 impl Failure {
@@ -75,6 +78,7 @@ impl Failure {
             Failure::Faults | Failure::Missed | Failure::Refused(_) | Failure::Machine(_) => ExitCode::from(1),
             Failure::Usage(_) => ExitCode::from(2),
             Failure::Unreachable(_) => ExitCode::from(3),
+            Failure::Interrupted => ExitCode::from(interrupt::CODE),
         }
     }
 }
@@ -87,6 +91,7 @@ impl fmt::Display for Failure {
             Failure::Refused(why) | Failure::Usage(why) => f.write_str(why),
             Failure::Unreachable(why) => write!(f, "the target can't be reached: {why}"),
             Failure::Machine(why) => write!(f, "this machine refuses: {why}"),
+            Failure::Interrupted => f.write_str("ended before its time"),
         }
     }
 }

@@ -2,9 +2,13 @@
 //! `presets.toml`; the command line overrides their members one by one.
 
 use std::collections::BTreeMap;
+use std::str::FromStr;
 
 use clap::Args;
+use fantail_engine::protocol::sse::Event;
 use serde::Deserialize;
+use serde_json::Value;
+use thiserror::Error;
 
 use crate::Failure;
 use crate::swarm::{Method, TOPIC};
@@ -42,6 +46,9 @@ pub(crate) struct Preset {
     /// The query's parameter that takes the last id on a return; without one it is the field Last-Event-ID.
     #[serde(default)]
     pub(crate) resume: Option<String>,
+    /// Whether one who returns with its last id is sent what it missed.
+    #[serde(default = "yes")]
+    pub(crate) replays: bool,
     /// The text before the counter's digits.
     #[serde(default)]
     pub(crate) counter: Option<String>,
@@ -75,8 +82,39 @@ pub(crate) enum Id {
     },
 }
 
+impl Id {
+    /// The id that this event brings in its data, if it is there to bring one.
+    pub(crate) fn brought_by(&self, event: &Event<'_>) -> Option<String> {
+        match self {
+            Id::Member { event: name, member } if event.event == name.as_bytes() => {
+                let data: Value = serde_json::from_slice(event.data).ok()?;
+                data.get(member)?.as_str().map(str::to_owned)
+            }
+            Id::Member { .. } | Id::Field => None,
+        }
+    }
+}
+
+/// Why a text doesn't say where ids are.
+#[derive(Debug, Error, PartialEq, Eq)]
+#[error("it is EVENT.MEMBER, such as control.next")]
+pub(crate) struct NotAnId;
+
+impl FromStr for Id {
+    type Err = NotAnId;
+
+    fn from_str(text: &str) -> Result<Id, NotAnId> {
+        let (event, member) = text.split_once('.').ok_or(NotAnId)?;
+        Ok(Id::Member { event: event.to_owned(), member: member.to_owned() })
+    }
+}
+
 fn post() -> Method {
     Method::Post
+}
+
+fn yes() -> bool {
+    true
 }
 
 fn json() -> String {
@@ -106,7 +144,7 @@ pub(crate) struct Overrides {
     body: Option<String>,
     /// Where an event's id is, if not in its id field: EVENT.MEMBER, the member of the data of events of that name.
     #[arg(long, value_name = "EVENT.MEMBER")]
-    id: Option<String>,
+    id: Option<Id>,
     /// The parameter of the query that takes the last id on a return, if the field Last-Event-ID doesn't.
     #[arg(long, value_name = "PARAMETER")]
     resume: Option<String>,
@@ -153,16 +191,12 @@ impl Preset {
         preset.create = create.or(preset.create);
         preset.content_type = content_type.unwrap_or(preset.content_type);
         preset.body = body.or(preset.body);
+        preset.id = id.unwrap_or(preset.id);
         preset.resume = resume.or(preset.resume);
         preset.counter = counter.or(preset.counter);
         preset.time = time.or(preset.time);
         preset.documents = documents.or(preset.documents);
         preset.history = history.or(preset.history);
-        if let Some(id) = id {
-            let (event, member) =
-                id.split_once('.').ok_or_else(|| Failure::Usage(format!("--id {id}: it is EVENT.MEMBER")))?;
-            preset.id = Id::Member { event: event.to_owned(), member: member.to_owned() };
-        }
         Ok(preset)
     }
 
@@ -252,7 +286,7 @@ mod tests {
             (
                 "durable-streams",
                 "http://127.0.0.1:1",
-                "http://127.0.0.1:1/v1/stream/{topic}?offset=-1&live=sse",
+                "http://127.0.0.1:1/v1/stream/{topic}?offset=now&live=sse",
                 "http://127.0.0.1:1/v1/stream/{topic}",
             ),
             ("generic", "http://127.0.0.1:1/e?x=1", "http://127.0.0.1:1/e?x=1", "http://127.0.0.1:1/e?x=1"),
@@ -266,7 +300,7 @@ mod tests {
     #[test]
     fn members_are_overridden_one_by_one() {
         let overrides =
-            Overrides { id: Some("control.next".to_owned()), resume: Some("after".to_owned()), ..Overrides::default() };
+            Overrides { id: "control.next".parse().ok(), resume: Some("after".to_owned()), ..Overrides::default() };
         let preset = Preset::named("nchan", &overrides).expect("a preset");
         assert_eq!(
             (preset.id, preset.resume.as_deref()),
@@ -274,7 +308,20 @@ mod tests {
         );
         let unknown = Preset::named("nginx", &Overrides::default());
         assert!(matches!(unknown, Err(Failure::Usage(why)) if why.contains("durable-streams, fantail, generic")));
-        let wrong = Overrides { id: Some("id".to_owned()), ..Overrides::default() };
-        assert!(matches!(Preset::named("nchan", &wrong), Err(Failure::Usage(_))));
+        assert_eq!("id".parse::<Id>(), Err(NotAnId));
+    }
+
+    #[test]
+    fn an_id_may_be_a_member_of_another_event() {
+        let id: Id = "control.next".parse().expect("an id");
+        let brought = |event: &str, data: &str| {
+            id.brought_by(&Event { id: None, event: event.as_bytes(), data: data.as_bytes() })
+        };
+        assert_eq!(brought("control", r#"{"next":"0_7","cursor":3}"#).as_deref(), Some("0_7"));
+        for (event, data) in
+            [("data", r#"{"next":"0_7"}"#), ("control", "{}"), ("control", r#"{"next":7}"#), ("control", "")]
+        {
+            assert_eq!(brought(event, data), None, "{event}: {data}");
+        }
     }
 }

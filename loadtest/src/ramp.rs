@@ -4,11 +4,12 @@ mod knee;
 
 use knee::Search;
 
-use crate::Failure;
 use crate::arguments::{Raise, RampArguments};
-use crate::report::{Raises, Ramp, Report, Step};
+use crate::report::figures::{number, time};
+use crate::report::{Ended, Raises, Ramp, Report, Standing, Step};
 use crate::run::{self, Load};
 use crate::slo::Slos;
+use crate::{Failure, interrupt};
 
 /// What is to be held if nothing is stated.
 const SLOS: &str = "p99<50ms,errors=0,gaps=0";
@@ -26,6 +27,7 @@ pub(crate) fn run(typed: &RampArguments) -> Result<(), Failure> {
     }
     let slos = typed.run.slo.clone().unwrap_or_else(|| SLOS.parse().expect("they are right, a test reads them"));
     let baseline = run::read_baseline(typed.run.baseline.as_deref())?;
+    interrupt::listen()?;
     let (server, mut run) = run::serve(&typed.run)?;
     run.workload.seconds.get_or_insert(SECONDS);
     let load = Load::resolve(&run)?;
@@ -33,11 +35,27 @@ pub(crate) fn run(typed: &RampArguments) -> Result<(), Failure> {
         Raise::Rate => load.workload.publish.rate,
         Raise::Connections => load.workload.swarm.connections.max(1) as f64,
     });
+    let raises = match typed.raise {
+        Raise::Rate => Raises::Rate,
+        Raise::Connections => Raises::Connections,
+    };
     let (mut search, mut steps) = (Search::new(from, typed.factor, typed.steps), Vec::new());
     let (mut best, mut last) = (None, None);
     while let Some(amount) = search.next() {
-        let (report, step) = step(&load, typed.raise, amount, &slos)?;
-        println!("{}", said(typed.raise, &step));
+        let tried = step(&load, typed.raise, amount, &slos);
+        // A load that was cut short says nothing.
+        if interrupt::is_asked() {
+            break;
+        }
+        let (report, step) = match tried {
+            // What is known of the loads before it is still worth a report.
+            Err(Failure::Unreachable(why)) if !steps.is_empty() => {
+                eprintln!("at {amount} the target can't be reached any more: {why}");
+                break;
+            }
+            tried => tried?,
+        };
+        println!("{}", said(raises, &step));
         search.note(step.broke.is_empty());
         if step.broke.is_empty() {
             best = Some(report);
@@ -46,13 +64,12 @@ pub(crate) fn run(typed: &RampArguments) -> Result<(), Failure> {
         }
         steps.push(step);
     }
-    drop(server);
-    let raises = match typed.raise {
-        Raise::Rate => Raises::Rate,
-        Raise::Connections => Raises::Connections,
-    };
-    let mut report = best.or(last).expect("a load was tried");
-    report.ramp = Some(Ramp { raises, steps, knee: search.knee() });
+    let mut report = best.or(last).ok_or(Failure::Interrupted)?;
+    run::end_server(server, &mut report);
+    if interrupt::is_asked() {
+        report.run.ended = Ended::CutShort;
+    }
+    report.ramp = Some(Ramp { raises, steps, knee: search.knee(), p99_bound_us: slos.p99_bound_us() });
     run::finish(&report, &run, baseline.as_ref())
 }
 
@@ -67,7 +84,7 @@ fn step(load: &Load, raise: Raise, amount: f64, slos: &Slos) -> Result<(Report, 
     let mut broke: Vec<String> =
         report.objectives.iter().filter(|objective| !objective.met).map(|objective| objective.stated.clone()).collect();
     // What the generator can't do says nothing about the server.
-    if report.is_saturated() {
+    if report.generator.standing() == Standing::Saturated {
         broke.push("the generator saturated itself".to_owned());
     }
     let latency = report.latency();
@@ -75,16 +92,13 @@ fn step(load: &Load, raise: Raise, amount: f64, slos: &Slos) -> Result<(Report, 
     Ok((report, step))
 }
 
-fn said(raise: Raise, step: &Step) -> String {
-    let unit = match raise {
-        Raise::Rate => "writes/s",
-        Raise::Connections => "followers",
-    };
-    let verdict = if step.broke.is_empty() { "held".to_owned() } else { format!("broke {}", step.broke.join(", ")) };
+fn said(raises: Raises, step: &Step) -> String {
     format!(
-        "{:>9.0} {unit}  {:>10.0} per second  p99 {:>8.2} ms  {verdict}",
-        step.load,
-        step.per_s,
-        step.p99_us as f64 / 1e3
+        "{:>9} {}  {:>10} per second  p99 {:>8}  {}",
+        number(step.load),
+        raises.unit(),
+        number(step.per_s),
+        time(step.p99_us),
+        step.verdict()
     )
 }

@@ -10,8 +10,8 @@ use tokio::time::timeout;
 use crate::Failure;
 use crate::scenario::reason;
 
-/// How long a connection, an answer's head, and the first byte behind it may take.
-const REACH: Duration = Duration::from_secs(5);
+/// How long a connection may take, and an answer's head.
+pub(crate) const REACH: Duration = Duration::from_secs(5);
 
 /// What the server said of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -25,7 +25,6 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use baseline::{Comparison, Tolerances};
-use caveats::BUSY_CPUS;
 pub(crate) use caveats::Standing;
 use headline::Headline;
 pub(crate) use latency::Latency;
@@ -34,9 +33,6 @@ pub(crate) use machine::Machine;
 /// The number of this form of the JSON. Raised when a reader of the one before would read something wrong; additions that an
 /// old reader may pass over don't raise it.
 pub(crate) const SCHEMA: u32 = 1;
-
-/// Writes after which their p99 says something of the generator.
-const LAGS_MIN: u64 = 1_000;
 
 /// Bytes of a report that is read. A day of seconds with histograms of all three digits has some 30 MB.
 const REPORT_BYTES_MAX: u64 = 64 << 20;
@@ -85,10 +81,24 @@ pub(crate) struct Run {
     pub(crate) started_unix_s: u64,
     /// The measured time.
     pub(crate) measured_s: f64,
+    /// Whether it lasted as long as it was to.
+    #[serde(default)]
+    pub(crate) ended: Ended,
     /// Where the two ends were.
     pub(crate) hosts: Hosts,
     /// Whose clock the latencies are of.
     pub(crate) clock: Clock,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Ended {
+    /// When its time was over.
+    #[default]
+    Whole,
+    /// Before, by Ctrl-C.
+    CutShort,
 }
 
 /// Where the load and the server were.
@@ -232,6 +242,9 @@ pub(crate) struct Generator {
     pub(crate) busiest_thread_cpus: f64,
     /// How late what was due was sent, by this program's own doing.
     pub(crate) lag: Latency,
+    /// How long the turns of the followers' loops took: what arrives meanwhile is noticed so late at most.
+    #[serde(default)]
+    pub(crate) turns: Latency,
     /// Resident bytes at most.
     pub(crate) resident_max_bytes: u64,
 }
@@ -256,6 +269,9 @@ pub(crate) struct Ramp {
     pub(crate) steps: Vec<Step>,
     /// The highest that held; none if the first didn't.
     pub(crate) knee: Option<f64>,
+    /// What p99 was to stay below, if that was an objective.
+    #[serde(default)]
+    pub(crate) p99_bound_us: Option<u64>,
 }
 
 /// What a ramp raises.
@@ -298,6 +314,23 @@ pub(crate) enum Unreadable {
     /// It is far too large.
     #[error("it has more than {REPORT_BYTES_MAX} bytes")]
     Size,
+}
+
+impl Raises {
+    /// What a load is so many of.
+    pub(crate) fn unit(self) -> &'static str {
+        match self {
+            Raises::Rate => "writes/s",
+            Raises::Connections => "followers",
+        }
+    }
+}
+
+impl Step {
+    /// Whether it held, or what it broke.
+    pub(crate) fn verdict(&self) -> String {
+        if self.broke.is_empty() { "held".to_owned() } else { format!("broke {}", self.broke.join(", ")) }
+    }
 }
 
 impl Report {
@@ -356,13 +389,6 @@ impl Report {
                 && delivery.frames_due.is_none_or(|due| due <= delivery.frames)
         });
         is_whole && self.errors.is_empty()
-    }
-
-    /// Whether the generator's own limits are in the figures.
-    pub(crate) fn is_saturated(&self) -> bool {
-        // Of a few writes, p99 is the latest alone, and any host wakes somebody too late now and then.
-        let is_founded = self.generator.lag.count() >= LAGS_MIN || self.generator.busiest_thread_cpus >= BUSY_CPUS;
-        self.generator.standing() == Standing::Saturated && is_founded
     }
 
     /// The two numbers and the sentence, in lines.

@@ -21,10 +21,10 @@ use timeline::Timeline;
 use crate::arguments::RunArguments;
 use crate::fantail::Fantail;
 use crate::live::{Live, Moment};
-use crate::report::{Comparison, Report};
+use crate::report::{Comparison, Ended, Report, Standing};
 use crate::scenario::{self, Context, Phase};
 use crate::swarm::{self, Plan, Process, Voice};
-use crate::{Failure, reach, show};
+use crate::{Failure, interrupt, reach, show};
 
 /// How often it is looked whether all are where they are waited for.
 const LOOK: Duration = Duration::from_millis(5);
@@ -32,10 +32,11 @@ const LOOK: Duration = Duration::from_millis(5);
 /// A run, from arguments to exit code.
 pub(crate) fn run(typed: &RunArguments) -> Result<(), Failure> {
     let baseline = read_baseline(typed.baseline.as_deref())?;
+    interrupt::listen()?;
     let (server, typed) = serve(typed)?;
     let load = Load::resolve(&typed)?;
     let mut report = once(&load)?;
-    drop(server);
+    end_server(server, &mut report);
     report.objectives = typed.slo.as_ref().map(|slos| slos.judge(&report)).unwrap_or_default();
     finish(&report, &typed, baseline.as_ref())
 }
@@ -51,6 +52,13 @@ pub(crate) fn serve(typed: &RunArguments) -> Result<(Option<Fantail>, RunArgumen
     let server = Fantail::start()?;
     let typed = RunArguments { url: Some(server.url.clone()), pid: Some(server.pid()), ..typed.clone() };
     Ok((Some(server), typed))
+}
+
+/// Ends the server that was started, if one was, and notes which one that was.
+pub(crate) fn end_server(server: Option<Fantail>, report: &mut Report) {
+    if let Some(server) = server {
+        report.machine.server_version = Some(server.version.clone());
+    }
 }
 
 /// The report that is compared with.
@@ -71,12 +79,15 @@ pub(crate) fn finish(report: &Report, typed: &RunArguments, baseline: Option<&Re
     for (why, count) in &report.errors {
         println!("{count} x {why}");
     }
-    if report.is_saturated() {
+    if report.generator.standing() == Standing::Saturated {
         println!("warning: {}", report.generator.sentence());
     }
     show::save(report, baseline.zip(comparison.as_ref()), &typed.to)?;
     if let Some(comparison) = &comparison {
         print!("{comparison}");
+    }
+    if report.run.ended == Ended::CutShort {
+        return Err(Failure::Interrupted);
     }
     let is_missed = report.objectives.iter().any(|objective| !objective.met);
     match is_missed || comparison.is_some_and(|comparison| comparison.is_worse()) {
@@ -102,7 +113,7 @@ pub(crate) fn once(load: &Load) -> Result<Report, Failure> {
         Process::read(pid).map_err(|error| Failure::Usage(format!("--pid {pid}: {error}")))?;
     }
     let seed = plan.is_random().then_some(plan.seed);
-    let mut swarm = swarm::Run::start(plan, pid, Voice::Silent)?;
+    let mut swarm = swarm::Run::start(plan, pid.into_iter().collect(), Voice::Silent)?;
     let context = Arc::new(load.context(client));
     let attack = {
         let context = Arc::clone(&context);
@@ -116,17 +127,18 @@ pub(crate) fn once(load: &Load) -> Result<Report, Failure> {
         let threads = swarm::threads();
         context.phase.send_replace(Phase::Measuring);
         swarm.measure();
+        let ended = if interrupt::is_asked() { Ended::CutShort } else { Ended::Whole };
         let busiest = busiest(&threads, &swarm::threads());
         let timeline = timeline.end();
         let _ = context.published.set(swarm.published());
         context.phase.send_replace(Phase::Closing);
         close(&context);
-        (busiest, timeline)
+        (busiest, timeline, ended)
     });
     let goose = end(&runtime, attack);
     let swarm = swarm.end()?;
-    let (busiest, timeline) = measured?;
-    Ok(outcome::report(load, &context, Measured { swarm, goose: goose?, timeline, busiest, reached, seed }))
+    let (busiest, timeline, ended) = measured?;
+    Ok(outcome::report(load, &context, Measured { swarm, goose: goose?, timeline, busiest, reached, seed, ended }))
 }
 
 /// Until goose's followers follow, or have failed.
@@ -134,6 +146,9 @@ fn open(context: &Context, live: &Live, started: Instant) -> Result<(), Failure>
     let mut changed = (0, Instant::now());
     loop {
         let opened = context.opened.load(Ordering::Acquire);
+        if interrupt::is_asked() {
+            return Err(Failure::Interrupted);
+        }
         if opened >= context.following() {
             return Ok(());
         }

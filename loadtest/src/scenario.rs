@@ -7,6 +7,7 @@
 mod ask;
 mod context;
 mod follower;
+mod stdout;
 
 mod followers;
 mod history;
@@ -25,6 +26,7 @@ use goose::{GooseAttack, GooseError};
 
 pub(crate) use ask::reason;
 pub(crate) use context::{Context, Found, Phase};
+use stdout::Withheld;
 pub(crate) use swarm::{SECOND, Told};
 
 /// How long a transaction that has nothing to do lasts: how late a user learns that the run is over.
@@ -73,6 +75,7 @@ pub(crate) async fn attack(context: &Arc<Context>) -> Result<GooseMetrics, Goose
             attack = attack.register_scenario(scenario(name, users, steps)?);
         }
     }
+    let _withheld = Withheld::new()?;
     attack.execute().await
 }
 

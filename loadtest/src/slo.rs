@@ -120,6 +120,15 @@ fn time_us(text: &str) -> Option<f64> {
 }
 
 impl Slos {
+    /// What p99 is to stay below, if that is an objective.
+    pub(crate) fn p99_bound_us(&self) -> Option<u64> {
+        let is_bound = |slo: &&Slo| match (slo.what, slo.relation) {
+            (What::Latency(quantile), Relation::Less | Relation::AtMost) => quantile == 0.99,
+            (_, _) => false,
+        };
+        self.0.iter().find(is_bound).map(|slo| slo.bound as u64)
+    }
+
     /// What became of each.
     pub(crate) fn judge(&self, report: &Report) -> Vec<Objective> {
         self.0.iter().map(|slo| slo.judge(report)).collect()
@@ -178,6 +187,8 @@ mod tests {
         assert_eq!(judged("p99<10s, max<=600s,p50>0us"), [true; 3]);
         assert_eq!(judged("p99<1us,rate<1,gaps>1000000"), [false; 3]);
         assert_eq!(judged("rate>0"), [true]);
+        let bound = |stated: &str| stated.parse::<Slos>().expect("objectives").p99_bound_us();
+        assert_eq!((bound("errors=0,p99 <= 50ms"), bound("p99>1s,p90<1s,max<2s")), (Some(50_000), None));
     }
 
     #[test]

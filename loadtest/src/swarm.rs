@@ -32,24 +32,23 @@ use std::time::{Duration, Instant};
 pub(crate) use arrivals::Arrivals;
 use connection::Findings;
 use gauge::Kernel;
-pub(crate) use gauge::{Process, descriptors_max, memory_available, threads};
-pub(crate) use members::Members;
-pub(crate) use plan::{Plan, TOPIC, warnings};
+pub(crate) use gauge::{Process, descriptors_max, threads};
+pub(crate) use members::{Members, Write};
+pub(crate) use plan::{Plan, TOPIC, afford, any_seed, warnings};
 use probe::{Probe, Probed};
 use progress::Stage;
 pub(crate) use progress::{Progress, Voice};
 use publisher::Published;
-pub(crate) use publishing::Method;
 use publishing::Publishing;
+pub(crate) use publishing::{Method, topic};
+pub(crate) use reference::FRAME_BYTES_MAX;
 pub(crate) use report::Report;
 use report::{Reading, Writes};
 pub(crate) use thread::unix_ns;
 
-use crate::Failure;
 use crate::arguments::SwarmArguments;
-
-/// How long the first connection may take before the target counts as unreachable.
-const REACH: Duration = Duration::from_secs(5);
+use crate::reach::REACH;
+use crate::{Failure, interrupt};
 
 /// A run, from arguments to report.
 pub(crate) fn run(typed: &SwarmArguments) -> Result<(), Failure> {
@@ -57,29 +56,34 @@ pub(crate) fn run(typed: &SwarmArguments) -> Result<(), Failure> {
         return Err(Failure::Usage("there must be a connection at least".to_owned()));
     }
     let plan = Arc::new(Plan::resolve(typed)?);
+    interrupt::listen()?;
     for warning in warnings(&plan) {
         eprintln!("warning: {warning}");
     }
     if plan.is_random() {
         eprintln!("--seed {}", plan.seed);
     }
-    let pid = typed.pid.map(|pid| pid.to_string());
-    if let Some(pid) = &pid {
-        Process::read(pid).map_err(|error| Failure::Usage(format!("--pid {pid}: {error}")))?;
-    }
+    let pids: Vec<String> = typed.pid.iter().map(u32::to_string).collect();
+    Process::read_all(&pids).map_err(|error| Failure::Usage(format!("--pid {}: {error}", pids.join(","))))?;
     prepare(&plan)?;
-    let mut run = Run::start(plan, pid, Voice::Says)?;
+    let mut run = Run::start(plan, pids, Voice::Says)?;
     run.connect()?;
     run.measure();
     run.resume();
-    run.reconnect();
+    if !interrupt::is_asked() {
+        run.reconnect();
+    }
     let report = run.end()?;
     print!("{report}");
     if let Some(path) = &typed.json {
         fs::write(path, format!("{:#}\n", report.json()))
             .map_err(|error| Failure::Usage(format!("--json {}: {error}", path.display())))?;
     }
-    if report.is_clean() { Ok(()) } else { Err(Failure::Faults) }
+    match report.is_clean() {
+        _ if interrupt::is_asked() => Err(Failure::Interrupted),
+        true => Ok(()),
+        false => Err(Failure::Faults),
+    }
 }
 
 /// Finds out whether somebody answers, pins this thread, and makes the documents that are to be followed.
@@ -102,7 +106,8 @@ pub(crate) struct Run {
     plan: Arc<Plan>,
     progress: Arc<Progress>,
     threads: Vec<std::thread::JoinHandle<std::io::Result<Findings>>>,
-    pid: Option<String>,
+    /// The server's processes, if they are known.
+    pids: Vec<String>,
     published: Published,
     /// Before the first connection, when all followed, and at the end of the measured time.
     readings: [Reading; 3],
@@ -123,10 +128,10 @@ pub(crate) struct Run {
 
 impl Run {
     /// Starts the threads, which begin to connect.
-    pub(crate) fn start(plan: Arc<Plan>, pid: Option<String>, voice: Voice) -> Result<Run, Failure> {
+    pub(crate) fn start(plan: Arc<Plan>, pids: Vec<String>, voice: Voice) -> Result<Run, Failure> {
         let threads = plan.connections.div_ceil(plan.share);
         let progress = Progress::new(threads, voice);
-        let before = read(pid.as_deref());
+        let before = read(&pids);
         let since_ns = plan.publishing.as_ref().map(|_| thread::unix_ns());
         let mut handles = Vec::new();
         for index in 0..threads {
@@ -144,7 +149,7 @@ impl Run {
             plan,
             progress,
             threads: handles,
-            pid,
+            pids,
             readings: [before, Reading::default(), Reading::default()],
             following: 0,
             connecting: Duration::ZERO,
@@ -176,14 +181,18 @@ impl Run {
         let start = Instant::now();
         let threads = &self.threads;
         let done = self.progress.wait("connecting", self.plan.patience, |sums| {
-            sums.following + sums.failed >= all || threads.iter().any(|thread| thread.is_finished())
+            let is_done = sums.following + sums.failed >= all || interrupt::is_asked();
+            is_done || threads.iter().any(|thread| thread.is_finished())
         });
         self.connecting = done.unwrap_or_else(|| start.elapsed());
         self.following = self.progress.sums().following;
         if self.threads.iter().any(|thread| thread.is_finished()) {
             return Err(self.broken());
         }
-        self.readings[1] = read(self.pid.as_deref());
+        if interrupt::is_asked() {
+            return Err(Failure::Interrupted);
+        }
+        self.readings[1] = read(&self.pids);
         Ok(())
     }
 
@@ -210,16 +219,16 @@ impl Run {
             self.expected = Some(expected);
         } else if self.plan.count.or(self.plan.bytes).is_some() {
             let readers = self.plan.connections as u64 - self.plan.stalling();
-            self.progress.wait("listening", self.plan.patience, |sums| sums.sated >= readers);
+            self.progress.wait("listening", self.plan.patience, |sums| sums.sated >= readers || interrupt::is_asked());
             self.short = readers - self.progress.sums().sated;
         } else {
             let time = self.plan.time;
-            self.progress.wait("listening", time, |_| start.elapsed() >= time);
+            self.progress.wait("listening", time, |_| start.elapsed() >= time || interrupt::is_asked());
         }
         self.window = start.elapsed();
         let after = self.progress.sums();
         (self.frames, self.bytes) = (after.frames - before.frames, after.bytes - before.bytes);
-        self.readings[2] = read(self.pid.as_deref());
+        self.readings[2] = read(&self.pids);
         self.probed = probe.map(Probe::end);
     }
 
@@ -330,7 +339,7 @@ fn joined(thread: std::thread::JoinHandle<std::io::Result<Findings>>) -> Result<
     }
 }
 
-fn read(pid: Option<&str>) -> Reading {
-    let server = pid.and_then(|pid| Process::read(pid).ok());
+fn read(pids: &[String]) -> Reading {
+    let server = if pids.is_empty() { None } else { Process::read_all(pids).ok() };
     Reading { server, own: Process::read("self").unwrap_or_default(), kernel: Kernel::read() }
 }

@@ -3,6 +3,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
 use crate::Failure;
 
 /// A URL, resolved.
@@ -94,6 +96,15 @@ impl Target {
     }
 }
 
+/// A URL or a path in whose query a parameter has another value.
+pub(crate) fn with_parameter(url: &str, name: &str, value: &str) -> String {
+    const KEPT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+    let (path, query) = url.split_once('?').unwrap_or((url, ""));
+    let others = query.split('&').filter(|pair| !pair.is_empty() && pair.split('=').next() != Some(name));
+    let others: String = others.map(|pair| format!("{pair}&")).collect();
+    format!("{path}?{others}{name}={}", utf8_percent_encode(value, KEPT))
+}
+
 /// A field `NAME:VALUE`, in its parts.
 ///
 /// # Errors
@@ -109,6 +120,17 @@ pub(crate) fn field(text: &str) -> Result<(&str, &str), Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_parameter_gets_another_value() {
+        for (url, with) in [
+            ("/m", "/m?offset=0_7%26"),
+            ("/m?offset=-1&live=sse", "/m?live=sse&offset=0_7%26"),
+            ("http://h/m?a&offset&b=2", "http://h/m?a&b=2&offset=0_7%26"),
+        ] {
+            assert_eq!(with_parameter(url, "offset", "0_7&"), with);
+        }
+    }
 
     #[test]
     fn a_url_falls_into_its_parts() {

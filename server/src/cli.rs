@@ -7,17 +7,21 @@ mod serve;
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
+use crate::config::Route;
+use crate::config::arguments::Arguments;
+use crate::config::sources::{self, SourceError};
 use crate::ring::Refused;
 use crate::storage::folder::FolderError;
 use crate::storage::history::HistoryError;
 use crate::storage::listing::ListingError;
 use crate::storage::restore::RestoreError;
 
-const ENVIRONMENT: &str = "Environment: FANTAIL_LOG is what to log (error, warn, info, debug, trace; default info); NO_COLOR \
-                           turns colours off.";
+const ENVIRONMENT: &str = "Environment: each option of the server has a variable, such as FANTAIL_MAX_CONNECTIONS for \
+                           --max-connections. FANTAIL_LOG is what to log (error, warn, info, debug, trace; default info); \
+                           NO_COLOR turns colours off.";
 
 /// REST resources that can be followed: GET returns a document, SUBSCRIBE its changes as they happen.
 #[derive(Parser, Debug)]
@@ -32,14 +36,14 @@ struct CommandLine {
     command: Option<Command>,
 
     #[command(flatten)]
-    serve: serve::Arguments,
+    serve: Arguments,
 }
 
 #[derive(Subcommand, Debug)]
 enum Command {
     /// Runs the server; this is also what happens without a command.
     #[command(after_help = ENVIRONMENT)]
-    Serve(serve::Arguments),
+    Serve(Box<Arguments>),
     /// Looks at logs, copies them, mends their indexes.
     #[command(subcommand, after_help = log::EXIT_CODES)]
     Log(log::Command),
@@ -51,18 +55,33 @@ enum Command {
 /// refuses io_uring; 5 a stream or a position that was named isn't there.
 #[must_use]
 pub fn run() -> ExitCode {
-    let CommandLine { command, serve } = CommandLine::parse();
+    let (CommandLine { command, serve }, routes) = match parse() {
+        Ok(parsed) => parsed,
+        Err(SourceError::Arguments(error)) => error.exit(),
+        Err(error @ (SourceError::Unreadable { .. } | SourceError::File { .. })) => {
+            eprintln!("fantail: {error}");
+            return ExitCode::from(2);
+        }
+    };
     let has_colours = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let filter = EnvFilter::try_from_env("FANTAIL_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(has_colours).init();
-    let result = match command.unwrap_or(Command::Serve(serve)) {
-        Command::Serve(arguments) => serve::run(arguments).map(|()| ExitCode::SUCCESS),
+    let result = match command.unwrap_or(Command::Serve(Box::new(serve))) {
+        Command::Serve(arguments) => {
+            arguments.resolve(routes).and_then(|options| serve::run(&options)).map(|()| ExitCode::SUCCESS)
+        }
         Command::Log(command) => command.run(),
     };
     result.unwrap_or_else(|error| {
         eprintln!("fantail: {error:#}");
         code(&error)
     })
+}
+
+/// The command line, with what the environment and a file say besides, and the file's routes.
+fn parse() -> Result<(CommandLine, Vec<Route>), SourceError> {
+    let given = sources::read(CommandLine::command(), &std::env::args_os().collect::<Vec<_>>())?;
+    Ok((CommandLine::from_arg_matches(&given.matches)?, given.routes))
 }
 
 /// The exit code of a command that failed.

@@ -4,6 +4,7 @@
 
 pub mod audience;
 pub mod cli;
+pub mod config;
 pub(crate) mod conversation;
 pub mod core;
 mod limits;

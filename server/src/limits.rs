@@ -129,6 +129,24 @@ pub(crate) const VERIFIED_MAX: usize = 64 * 1024;
 /// Such looks that one page of history takes.
 pub(crate) const HISTORY_SCANS_MAX: usize = 32;
 
+/// Routes of a server: each is compared with each request until one matches, some ten nanoseconds apiece.
+pub(crate) const ROUTES_MAX: usize = 256;
+
+/// Origins of a route.
+pub(crate) const ORIGINS_MAX: usize = 64;
+
+/// How long a connection to an origin may take if the route doesn't say: a lost packet is sent again twice meanwhile.
+pub(crate) const CONNECT_TIME: Duration = Duration::from_secs(5);
+
+/// How long an origin may take to answer if the route doesn't say: what nginx and most load balancers give it.
+pub(crate) const RESPONSE_TIME: Duration = Duration::from_secs(60);
+
+/// How long a body may pause if the route doesn't say: longer than the signs of life of event streams are apart.
+pub(crate) const ORIGIN_IDLE_TIME: Duration = Duration::from_secs(120);
+
+/// From one question about an origin's health to the next, if the route doesn't say.
+pub(crate) const HEALTH_INTERVAL: Duration = Duration::from_secs(10);
+
 /// How long a turn takes letters before it looks at the disk and the audience again.
 pub(crate) const LETTERS_TIME: Duration = Duration::from_millis(2);
 

@@ -1,7 +1,7 @@
 //! The process: what is done before the cores run, and in which order they stop.
 
 use std::net::{SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
@@ -10,13 +10,12 @@ use std::{io, mem, thread};
 
 use anyhow::Context;
 use fantail_engine::limits::STREAMS_MAX;
-use fantail_engine::stream::journal::Policy;
 use monoio::{IoUringDriver, RuntimeBuilder};
 use monoio_uring::IoUring;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use crate::audience::Disconnect;
+use crate::config::{Admin, Options};
 use crate::conversation::accept;
 use crate::core::{Core, Cores, Settings};
 use crate::limits::{ADMIN_CONVERSATIONS_MAX, ADMIN_RELEASE_TIME, RELEASE_TIME, STOP_TIME, TURNED_AWAY_MAX};
@@ -34,38 +33,6 @@ const DESCRIPTORS_OF_A_CORE: u64 = 16;
 
 /// Slots that user data can name.
 const TIER_SLOTS_MAX: u64 = 1 << 20;
-
-/// How a server is to run.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// Address and port; port 0 takes a free one.
-    pub listen: SocketAddr,
-    /// Where the admin listener is.
-    pub admin: Admin,
-    /// The data folder.
-    pub data: PathBuf,
-    /// Threads; none means one per CPU that the process may use.
-    pub cores: Option<usize>,
-    /// How streams are kept, and when changes are answered and shown.
-    pub policy: Policy,
-    /// Bytes that all documents may take.
-    pub documents_bytes: usize,
-    /// When it is noticed that a follower has gone.
-    pub disconnect: Disconnect,
-    /// Connections, those that only listen included.
-    pub connections_max: usize,
-}
-
-/// Where a server tells how it is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Admin {
-    /// Nowhere.
-    Off,
-    /// At this address; if that can't be had, the server doesn't start.
-    At(SocketAddr),
-    /// At this address, or nowhere if that can't be had.
-    IfFree(SocketAddr),
-}
 
 /// A server that runs.
 pub struct Server {
@@ -114,6 +81,11 @@ pub fn start(options: &Options) -> anyhow::Result<Server> {
         listen: address,
         admin,
         data: folder.path().to_path_buf(),
+        routes: Arc::clone(&options.routes),
+        origin_ca: options.origin_ca.clone(),
+        forwarding: options.forwarding,
+        control: options.control.clone(),
+        grip: options.grip.clone(),
         policy: options.policy,
         documents_bytes: options.documents_bytes,
         disconnect: options.disconnect,

@@ -17,7 +17,7 @@ pub(crate) struct RunArguments {
     pub(crate) url: Option<String>,
     /// What kind of server it is: fantail, nchan, pushpin, mercure, durable-streams or generic. The options below override
     /// what is known of it.
-    #[arg(long, value_name = "PRESET", default_value = "fantail")]
+    #[arg(long, visible_alias = "preset", value_name = "PRESET", default_value = "fantail")]
     pub(crate) target: String,
     /// What is known of the server, one by one.
     #[command(flatten, next_help_heading = "Target")]
@@ -112,7 +112,7 @@ pub(crate) struct WorkloadArguments {
     /// Users that follow, fold all patches and compare what comes out.
     #[arg(long)]
     pub(crate) followers: Option<usize>,
-    /// Users that follow, drop and resume.
+    /// Users that follow, drop and resume; by default none where the server isn't known to keep history.
     #[arg(long)]
     pub(crate) resumers: Option<usize>,
     /// Users that read history.
@@ -158,7 +158,7 @@ pub(crate) enum Raise {
 /// What `run --help` ends with.
 const EXAMPLES: &str =
     "Exit codes: 0 all was held; 1 an objective or the baseline was missed, or something was lost; 2 usage;
-3 the target can't be reached.
+3 the target can't be reached; 130 ended by Ctrl-C, with a report of what was until then.
 
   fantail-load run http://127.0.0.1:8080 --connections 5000 --rate 20 --slo 'p99<50ms,errors=0,gaps=0'
   fantail-load run --target nchan http://127.0.0.1:8081 --connections 1000 --followers 0

@@ -2,13 +2,17 @@
 //! shared, and whether the generator measured itself.
 
 use super::figures::{Unit, time};
-use super::{Clock, Generator, Hosts, Report, TimedFrom};
+use super::{Clock, Ended, Generator, Hosts, Report, TimedFrom};
 
 /// What of one CPU a thread may take before what it does late is its own doing. Above it there is little left for a burst.
-pub(super) const BUSY_CPUS: f64 = 0.9;
+const BUSY_CPUS: f64 = 0.9;
 
 /// Microseconds that the generator may send late, at p99. It is in every latency, and the least that anybody looks for.
 const LAG_US: u64 = 2_000;
+
+/// Writes after which their p99 says something of the generator: of fewer it is the latest few alone, and any host wakes
+/// somebody too late now and then.
+const LAGS_MIN: u64 = 1_000;
 
 /// Whether the generator was up to its load.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,7 +26,7 @@ pub(crate) enum Standing {
 impl Generator {
     /// Whether it was up to its load.
     pub(crate) fn standing(&self) -> Standing {
-        let is_late = self.lag.at(0.99) > LAG_US;
+        let is_late = self.lag.count() >= LAGS_MIN && self.lag.at(0.99) > LAG_US;
         if self.busiest_thread_cpus >= BUSY_CPUS || is_late { Standing::Saturated } else { Standing::KeptUp }
     }
 
@@ -49,6 +53,12 @@ impl Report {
     /// The sentences, the most important first.
     pub(crate) fn caveats(&self) -> Vec<String> {
         let mut all = Vec::new();
+        match self.run.ended {
+            Ended::Whole => {}
+            Ended::CutShort => {
+                all.push("The run was ended by hand before its time: all figures are of what was.".to_owned())
+            }
+        }
         if self.delivery.is_some() {
             all.push(
                 "A delivery's latency runs from the moment that its write was meant for to the frame's receipt by the \
@@ -65,14 +75,24 @@ impl Report {
                 .to_owned(),
             );
         }
-        all.extend(
-            self.timed(TimedFrom::Intended, "are timed from the moment that they were meant for (an open loop)"),
-        );
-        all.extend(self.timed(
-            TimedFrom::Sent,
-            "are timed from the moment that they were sent, after the answer before (a closed loop): a stall shows once \
-             per user, not in all that it delayed",
-        ));
+        let names = |from: TimedFrom| {
+            let of = self.scenarios.iter().filter(|scenario| scenario.timed_from == from);
+            of.map(|scenario| scenario.name.as_str()).collect::<Vec<_>>()
+        };
+        let (open, closed) = (names(TimedFrom::Intended), names(TimedFrom::Sent));
+        if !open.is_empty() {
+            let whose = open.join(", ");
+            all.push(format!(
+                "The answers of {whose} are timed from the moment that they were meant for (an open loop)."
+            ));
+        }
+        if !closed.is_empty() {
+            let whose = if open.is_empty() { "All answers" } else { "All other answers" };
+            all.push(format!(
+                "{whose} are timed from the moment that the request was sent, after the answer before (a closed loop): a stall \
+                 shows once per user, not in all that it delayed."
+            ));
+        }
         all.push(
             match self.run.hosts {
                 Hosts::One => {
@@ -90,10 +110,28 @@ impl Report {
         }
         all
     }
+}
 
-    fn timed(&self, from: TimedFrom, how: &str) -> Option<String> {
-        let of = |scenario: &&super::Scenario| scenario.timed_from == from;
-        let names: Vec<&str> = self.scenarios.iter().filter(of).map(|scenario| scenario.name.as_str()).collect();
-        (!names.is_empty()).then(|| format!("The answers of {} {how}.", names.join(", ")))
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::Latency;
+
+    #[test]
+    fn one_late_wake_of_a_short_run_is_no_saturation() {
+        let generator = |writes: u64, late: u64, busiest_thread_cpus: f64| {
+            let mut lag = Latency::new();
+            lag.record_n(50, writes - late);
+            lag.record_n(LAG_US * 10, late);
+            Generator { threads: 1, cpu_s: 1.0, busiest_thread_cpus, lag, turns: Latency::new(), resident_max_bytes: 0 }
+        };
+        for (writes, late, cpus, standing) in [
+            (50, 1, 0.1, Standing::KeptUp),
+            (LAGS_MIN, 9, 0.1, Standing::KeptUp),
+            (LAGS_MIN, 20, 0.1, Standing::Saturated),
+            (50, 0, BUSY_CPUS, Standing::Saturated),
+        ] {
+            assert_eq!(generator(writes, late, cpus).standing(), standing, "{late} of {writes}, {cpus} CPUs");
+        }
     }
 }

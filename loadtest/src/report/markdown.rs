@@ -1,9 +1,9 @@
 //! The report as Markdown, for pull requests: the two large numbers, what was to be held, the tables; the rest folded away.
 
+use super::Report;
 use super::baseline::{self, Comparison};
 use super::figures::{Unit, count, number, percentiles, time};
 use super::headline::Headline;
-use super::{Raises, Report};
 
 /// The text, with the comparison if there is one.
 pub(crate) fn text(report: &Report, comparison: Option<&Comparison>) -> String {
@@ -95,14 +95,11 @@ fn delivery(report: &Report) -> String {
 
 fn ramp(report: &Report) -> String {
     let Some(ramp) = &report.ramp else { return String::new() };
-    let what = match ramp.raises {
-        Raises::Rate => "writes/s",
-        Raises::Connections => "followers",
-    };
-    let rows = ramp.steps.iter().map(|step| {
-        let broke = if step.broke.is_empty() { "held".to_owned() } else { format!("broke {}", step.broke.join(", ")) };
-        vec![number(step.load), number(step.per_s), time(step.p50_us), time(step.p99_us), broke]
-    });
+    let what = ramp.raises.unit();
+    let rows = ramp
+        .steps
+        .iter()
+        .map(|step| vec![number(step.load), number(step.per_s), time(step.p50_us), time(step.p99_us), step.verdict()]);
     let knee = match ramp.knee {
         Some(knee) => format!("The highest load that held: **{} {what}**", number(knee)),
         None => "No load held.".to_owned(),

@@ -5,6 +5,7 @@
 mod curves;
 mod panels;
 mod plot;
+mod ramp;
 mod tables;
 
 use std::fmt;
@@ -46,11 +47,11 @@ pub(crate) fn html(report: &Report, baseline: Option<(&Report, &Comparison)>) ->
         head(report),
         headline(report),
         tables::comparison(baseline.map(|(_, comparison)| comparison)),
+        ramp::section(report),
         curves::section(report, baseline.map(|(earlier, _)| earlier)),
         panels::timeline(report),
         tables::scenarios(report),
         tables::delivery(report),
-        tables::ramp(report),
         panels::server(report),
         tables::generator(report),
         tables::caveats(report),

@@ -1,6 +1,5 @@
 //! What a run is: the arguments, resolved and checked, before anything is opened.
 
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::Duration;
 
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
@@ -9,13 +8,11 @@ use reqwest::{Client, Method};
 use crate::Failure;
 use crate::arguments::{RunArguments, SwarmArguments};
 use crate::preset::{Preset, Urls};
+use crate::reach::{self, REACH};
 use crate::scenario::Context;
 use crate::swarm::{self, TOPIC};
 use crate::target;
 use crate::workload::Workload;
-
-/// How long a connection may take.
-const REACH: Duration = Duration::from_secs(5);
 
 /// How long an answer's next bytes are awaited: an event stream's heartbeats come sooner.
 const SILENCE: Duration = Duration::from_secs(60);
@@ -25,9 +22,6 @@ const DESCRIPTORS: usize = 64;
 
 /// Bytes that one of goose's users takes at most, with its stream's buffers.
 const USER_BYTES: u64 = 128 * 1024;
-
-/// Bytes that one of the swarm's followers takes, in this process and the kernel.
-const FOLLOWER_BYTES: u64 = 10 * 1024;
 
 /// A run.
 #[derive(Clone)]
@@ -60,7 +54,7 @@ impl Load {
         let url = typed.url.as_deref().expect("a server was started");
         let preset = Preset::named(&typed.target, &typed.overrides)?;
         let urls = preset.at(url)?;
-        let (name, workload) = workload(typed, &urls)?;
+        let (name, workload) = workload(typed, &preset, &urls)?;
         let mut fields = typed.fields.clone();
         fields.extend(typed.token.as_ref().map(|token| format!("Authorization:Bearer {token}")));
         fields.iter().try_for_each(|field| target::field(field).map(|_| ()))?;
@@ -102,7 +96,7 @@ impl Load {
 
     /// Refuses what this host can't hold.
     fn check(&self) -> Result<(), Failure> {
-        let (users, connections) = (self.workload.users(), self.workload.swarm.connections);
+        let users = self.workload.users();
         let descriptors = swarm::descriptors_max();
         if users + DESCRIPTORS > descriptors {
             let wanted = users + DESCRIPTORS;
@@ -111,14 +105,7 @@ impl Load {
             );
             return Err(Failure::Usage(why));
         }
-        let (needed, available) =
-            (users as u64 * USER_BYTES + connections as u64 * FOLLOWER_BYTES, swarm::memory_available());
-        if available > 0 && needed > available {
-            let why =
-                format!("{} MB are needed and {} MB free: ask for fewer --connections", needed >> 20, available >> 20);
-            return Err(Failure::Usage(why));
-        }
-        Ok(())
+        swarm::afford(self.workload.swarm.connections, users as u64 * USER_BYTES)
     }
 
     /// The client of all of goose's users. No time bounds a whole answer: event streams have no end.
@@ -155,7 +142,7 @@ impl Load {
 
     /// The first topic's URL.
     pub(crate) fn first_topic(&self) -> String {
-        Urls::of_topic(&self.urls.follow, "t0")
+        Urls::of_topic(&self.urls.follow, &swarm::topic(0))
     }
 
     /// Makes the topics, where they must be made before they can be published to or followed.
@@ -164,11 +151,11 @@ impl Load {
         let Some(method) = self.preset.create.or(document) else { return Ok(()) };
         let method = Method::from_bytes(method.name().as_bytes()).expect("a method's name is one");
         for topic in 0..self.workload.topics {
-            let url = Urls::of_topic(&self.urls.publish, &format!("t{topic}"));
+            let url = Urls::of_topic(&self.urls.publish, &swarm::topic(topic));
             let request = client.request(method.clone(), &url).header("content-type", &self.preset.content_type);
             let request = if self.preset.positions { request.body(r#"{"n":0,"t":0}"#) } else { request };
             let failed = |why: String| Failure::Unreachable(format!("{url}: {why}"));
-            let response = request.send().await.map_err(|error| failed(crate::reach::refusal(&url, &error)))?;
+            let response = request.send().await.map_err(|error| failed(reach::refusal(&url, &error)))?;
             match response.status().as_u16() {
                 200..=299 => {}
                 401 | 403 => return Err(failed("it wants to know who writes: --token or --header".to_owned())),
@@ -182,7 +169,7 @@ impl Load {
 }
 
 /// The scenario file's workload, or the canonical one, with what was overridden; and its name.
-fn workload(typed: &RunArguments, urls: &Urls) -> Result<(String, Workload), Failure> {
+fn workload(typed: &RunArguments, preset: &Preset, urls: &Urls) -> Result<(String, Workload), Failure> {
     let typed = &typed.workload;
     let (name, mut workload) = match &typed.scenario {
         Some(path) => {
@@ -214,6 +201,10 @@ fn workload(typed: &RunArguments, urls: &Urls) -> Result<(String, Workload), Fai
             None => {}
         }
     }
+    // Who resumes where nothing is kept misses something, which is no fault: it is for those who ask for it.
+    if !preset.replays && typed.resumers.is_none() && typed.scenario.is_none() {
+        workload.resumers.users = 0;
+    }
     workload.check()?;
     Ok((name, workload))
 }
@@ -241,6 +232,8 @@ fn swarm_arguments(
         fields: fields.to_vec(),
         counter: preset.counter.clone(),
         time: preset.time.clone(),
+        id: Some(preset.id.clone()).filter(|_| !preset.positions),
+        resume: preset.resume.clone(),
         body: preset.body.clone(),
         content_type: preset.content_type.clone(),
         burst: workload.publish.burst,
@@ -253,7 +246,7 @@ fn swarm_arguments(
         stall: workload.swarm.stall,
         churn: workload.swarm.churn,
         // Steps of a ramp have the same.
-        seed: Some(typed.workload.seed.unwrap_or_else(|| RandomState::new().build_hasher().finish() >> 32)),
+        seed: Some(typed.workload.seed.unwrap_or_else(swarm::any_seed)),
         ..SwarmArguments::of(urls.follow.clone())
     })
 }

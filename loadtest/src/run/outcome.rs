@@ -1,6 +1,7 @@
 //! What a run came to: goose's metrics, the swarm's findings and the seconds between, put together as a report.
 
 use std::collections::BTreeMap;
+use std::net::UdpSocket;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use goose::metrics::{GooseMetrics, GooseRequestMetricAggregate};
@@ -9,9 +10,9 @@ use super::Load;
 use super::timeline::Seconds;
 use crate::reach::Reached;
 use crate::report::{
-    Clock, Delivery, Generator, Hosts, Latency, Machine, Report, Run, SCHEMA, Scenario, Server, TimedFrom,
+    Clock, Delivery, Ended, Generator, Hosts, Latency, Machine, Report, Run, SCHEMA, Scenario, Server, TimedFrom,
 };
-use crate::scenario::{Context, SECOND};
+use crate::scenario::{Context, Found, SECOND};
 use crate::swarm;
 use crate::target::Target;
 
@@ -29,15 +30,18 @@ pub(crate) struct Measured {
     pub(crate) reached: Reached,
     /// What all that is random came from.
     pub(crate) seed: Option<u64>,
+    /// Whether it lasted as long as it was to.
+    pub(crate) ended: Ended,
 }
 
 /// The report.
 pub(crate) fn report(load: &Load, context: &Context, measured: Measured) -> Report {
-    let Measured { swarm, goose, timeline, busiest, reached, seed } = measured;
+    let Measured { swarm, goose, timeline, busiest, reached, seed, ended } = measured;
     let window = swarm.window.as_secs_f64().max(1e-9);
     let hosts = match Target::resolve(&load.first_topic()) {
-        Ok(target) if !target.address.ip().is_loopback() => Hosts::Two,
-        _ => Hosts::One,
+        // An address can be bound on the host alone whose it is.
+        Ok(target) if UdpSocket::bind((target.address.ip(), 0)).is_err() => Hosts::Two,
+        Ok(_) | Err(_) => Hosts::One,
     };
     let mut errors = swarm.errors.clone();
     let found = context.found.lock().expect("nobody panics with it");
@@ -54,6 +58,7 @@ pub(crate) fn report(load: &Load, context: &Context, measured: Measured) -> Repo
             seed,
             started_unix_s: now_s.saturating_sub(window as u64),
             measured_s: window,
+            ended,
             hosts,
             clock: Clock::One,
         },
@@ -73,6 +78,7 @@ pub(crate) fn report(load: &Load, context: &Context, measured: Measured) -> Repo
             cpu_s: own[2].cpu.saturating_sub(own[1].cpu).as_secs_f64(),
             busiest_thread_cpus: busiest.as_secs_f64() / window,
             lag: swarm.writes.as_ref().map(|writes| writes.lag.clone().into()).unwrap_or_default(),
+            turns: swarm.lag.clone().into(),
             resident_max_bytes: timeline.own_resident_max.max(own[2].resident),
         },
         timeline: timeline.seconds,
@@ -134,13 +140,7 @@ fn latency(request: &GooseRequestMetricAggregate) -> Latency {
 }
 
 /// What followers received, the swarm's and goose's together.
-fn delivery(
-    load: &Load,
-    context: &Context,
-    found: &crate::scenario::Found,
-    swarm: &swarm::Report,
-    window: f64,
-) -> Option<Delivery> {
+fn delivery(load: &Load, context: &Context, found: &Found, swarm: &swarm::Report, window: f64) -> Option<Delivery> {
     let followers = context.following() as u64;
     if followers == 0 && load.workload.swarm.connections == 0 {
         return None;

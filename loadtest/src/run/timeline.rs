@@ -7,6 +7,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::Load;
+use crate::interrupt;
 use crate::live::{Live, Moment};
 use crate::report::{Latency, Second, Usage};
 use crate::scenario::{Context, Told};
@@ -125,7 +126,9 @@ impl Looker {
         let (now, before) = (self.sums(), self.seen);
         self.seen = now;
         let swarm = Latency::from(self.progress.lately());
-        let mut lately = std::mem::take(&mut self.context.found.lock().expect("nobody panics with it").lately);
+        let mut found = self.context.found.lock().expect("nobody panics with it");
+        let (mut lately, missing) = (std::mem::take(&mut found.lately), found.missing);
+        drop(found);
         let at = |latency: &Latency, quantile| (latency.count() > 0).then(|| latency.at(quantile));
         let errors = now.errors - before.errors;
         self.context.told.send_replace(Told { p99_us: at(&swarm, 0.99), errors });
@@ -151,14 +154,14 @@ impl Looker {
             generator: Some(usage(now.own, before.own)),
         };
         self.live.tell(Moment {
-            doing: "measuring".to_owned(),
+            doing: if interrupt::is_asked() { "ending" } else { "measuring" }.to_owned(),
             elapsed_s: since.as_secs_f64(),
             of_s: Some(self.of_s),
             followers,
             per_s: second.frames as f64,
             p99_us: second.p99_us,
             errors: now.errors,
-            gaps: 0,
+            gaps: sums.missing + missing.max(0).cast_unsigned(),
         });
         second
     }

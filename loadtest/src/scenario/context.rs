@@ -14,7 +14,7 @@ use super::swarm::Told;
 use crate::ledger::{Faults, Law, Rules};
 use crate::preset::{Preset, Urls};
 use crate::report::Latency;
-use crate::swarm::Members;
+use crate::swarm::{self, Members};
 use crate::workload::Workload;
 
 /// How far a run is. It only ever goes on.
@@ -41,6 +41,8 @@ pub(crate) struct Found {
     pub(crate) latency: Latency,
     /// The same of what came in this second.
     pub(crate) lately: Latency,
+    /// Frames that are missing so far, as far as it shows by those behind them.
+    pub(crate) missing: i64,
     /// Of followers that are done.
     pub(crate) faults: Faults,
     /// Streams that were reset.
@@ -102,7 +104,7 @@ impl Context {
         let lone = workload.publish.publishers > 1 && workload.topics == 1;
         let counter = if lone { Law::None } else { Law::Gapless };
         Context {
-            topics: (0..workload.topics).map(|number| format!("t{number}")).collect(),
+            topics: (0..workload.topics).map(swarm::topic).collect(),
             workload,
             preset,
             urls,

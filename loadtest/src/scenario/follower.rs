@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use fantail_engine::position::Position;
 use fantail_engine::protocol::sse::{Event, Parser};
 use reqwest::header::{ACCEPT, HeaderName};
-use reqwest::{Response, StatusCode, Url};
+use reqwest::{Response, StatusCode};
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout_at};
 
@@ -13,9 +13,8 @@ use super::ask::reason;
 use super::context::Context;
 use crate::ledger::Ledger;
 use crate::preset::{Id, Urls};
-
-/// Bytes of an unfinished event.
-const EVENT_BYTES_MAX: usize = 16 * 1024 * 1024;
+use crate::swarm::{FRAME_BYTES_MAX, Write};
+use crate::target::with_parameter;
 
 /// A follower of one topic.
 pub(crate) struct Follower {
@@ -31,10 +30,12 @@ struct Account {
     ledger: Ledger,
     /// What the patches add up to, if they are patches.
     value: Option<Value>,
-    /// The last id that wasn't in the field.
-    member_id: Option<String>,
+    /// The last id of the connections before this one; where ids aren't in the field, of all.
+    last_id: Option<String>,
     /// Frames of the run.
     frames: u64,
+    /// More frames that are missing than when that was last told.
+    missing: i64,
     resets: u64,
     latencies_us: Vec<u64>,
 }
@@ -54,12 +55,13 @@ impl Follower {
         let account = Account {
             ledger: Ledger::new(Some(1)),
             value: None,
-            member_id: None,
+            last_id: None,
             frames: 0,
+            missing: 0,
             resets: 0,
             latencies_us: Vec::new(),
         };
-        Follower { topic, response: None, parser: Parser::new(EVENT_BYTES_MAX), account }
+        Follower { topic, response: None, parser: Parser::new(FRAME_BYTES_MAX), account }
     }
 
     /// Connects, the first time where the value stands that it fetched, else where it was.
@@ -67,25 +69,20 @@ impl Follower {
     /// # Errors
     /// Why there is no stream.
     pub(crate) async fn open(&mut self, context: &Context) -> Result<(), String> {
-        let mut last = self.last_event_id();
+        let mut last = self.last_event_id(context);
         if last.is_none() && context.urls.map.is_some() {
             let (value, position) = self.map(context).await?;
             (self.account.value, last) = (Some(value), position);
         }
-        self.parser = Parser::new(EVENT_BYTES_MAX);
+        self.parser = Parser::new(FRAME_BYTES_MAX);
         let url = Urls::of_topic(&context.urls.follow, &context.topics[self.topic]);
-        let mut url = Url::parse(&url).map_err(|error| format!("follow: {url}: {error}"))?;
-        self.account.member_id = last.clone();
-        let mut field = None;
-        match (&context.preset.resume, last) {
-            (Some(parameter), Some(last)) => replace(&mut url, parameter, &last),
-            (None, last) => field = last,
-            (Some(_), None) => {}
-        }
-        let mut request = context.client.get(url).header(ACCEPT, "text/event-stream");
-        if let Some(last) = field {
-            request = request.header(HeaderName::from_static("last-event-id"), last);
-        }
+        self.account.last_id = last.clone();
+        let request = match (&context.preset.resume, last) {
+            (Some(parameter), Some(last)) => context.client.get(with_parameter(&url, parameter, &last)),
+            (None, Some(last)) => context.client.get(url).header(HeaderName::from_static("last-event-id"), last),
+            (_, None) => context.client.get(url),
+        };
+        let request = request.header(ACCEPT, "text/event-stream");
         let response = request.send().await.map_err(|error| format!("follow: {}", reason(&error)))?;
         let kind = response.headers().get("content-type").and_then(|kind| kind.to_str().ok()).unwrap_or("").to_owned();
         match response.status() {
@@ -98,7 +95,6 @@ impl Follower {
 
     /// Leaves without a word.
     pub(crate) fn drop_stream(&mut self) {
-        self.account.member_id = self.last_event_id();
         self.response = None;
     }
 
@@ -126,6 +122,7 @@ impl Follower {
         let mut found = context.found.lock().expect("nobody panics with it");
         found.bytes += bytes.len() as u64;
         found.frames += account.frames - frames;
+        found.missing += std::mem::take(&mut account.missing);
         found.resets += std::mem::take(&mut account.resets);
         for latency_us in account.latencies_us.drain(..) {
             found.latency.record(latency_us);
@@ -183,29 +180,20 @@ impl Follower {
         Ok((value, position))
     }
 
-    fn last_event_id(&self) -> Option<String> {
-        let field = self.parser.last_event_id().map(|id| String::from_utf8_lossy(id).into_owned());
-        field.or_else(|| self.account.member_id.clone())
+    /// The last id of this connection, or else of those before.
+    fn last_event_id(&self, context: &Context) -> Option<String> {
+        let field = match context.preset.id {
+            Id::Field => self.parser.last_event_id().map(|id| String::from_utf8_lossy(id).into_owned()),
+            Id::Member { .. } => None,
+        };
+        field.or_else(|| self.account.last_id.clone())
     }
-}
-
-/// Gives a parameter of a query another value.
-fn replace(url: &mut Url, parameter: &str, value: &str) {
-    let others: Vec<(String, String)> = url
-        .query_pairs()
-        .filter(|(name, _)| name != parameter)
-        .map(|(name, value)| (name.into(), value.into()))
-        .collect();
-    url.query_pairs_mut().clear().extend_pairs(others).append_pair(parameter, value);
 }
 
 impl Account {
     fn enter(&mut self, event: &Event<'_>, now_ns: u64, context: &Context) -> Result<(), String> {
-        if let Id::Member { event: name, member } = &context.preset.id
-            && event.event == name.as_bytes()
-        {
-            let data: Value = serde_json::from_slice(event.data).unwrap_or_default();
-            self.member_id = data[member].as_str().map(str::to_owned).or(self.member_id.take());
+        if let Some(id) = context.preset.id.brought_by(event) {
+            self.last_id = Some(id);
             return Ok(());
         }
         let position = match event.id {
@@ -233,12 +221,19 @@ impl Account {
                 return Ok(());
             }
         }
-        let (counter, time) = (context.members.counter(event.data), context.members.time(event.data));
-        let mine = counter.is_some() && time.is_some_and(|time| time >= context.since_ns);
-        self.ledger.frame(position, counter.filter(|_| mine), context.rules);
-        if mine {
-            self.frames += 1;
-            self.latencies_us.extend(time.map(|time| now_ns.saturating_sub(time) / 1_000));
+        // An event of Fantail's is one write; another server's may hold several.
+        let mut data = event.data;
+        let mut write = context.members.write(data);
+        if write.is_none() {
+            self.missing += self.ledger.frame(position, None, context.rules);
+        }
+        while let Some(Write { counter, time, end }) = write {
+            let mine = time.filter(|&time| time >= context.since_ns);
+            self.missing += self.ledger.frame(position, mine.map(|_| counter), context.rules);
+            self.frames += u64::from(mine.is_some());
+            self.latencies_us.extend(mine.map(|time| now_ns.saturating_sub(time) / 1_000));
+            data = if context.preset.positions { &[] } else { &data[end..] };
+            write = context.members.write(data);
         }
         Ok(())
     }

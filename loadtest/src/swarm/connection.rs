@@ -10,13 +10,14 @@ use fantail_engine::protocol::sse::{Event, Parser};
 use hdrhistogram::Histogram;
 
 use super::churn::{Farewell, Tally};
-use super::members::Members;
+use super::members::{Members, Write};
 use super::plan::{Habit, Plan, Server};
 use super::reference::{FRAME_BYTES_MAX, Reference};
 use super::ring::Intake;
 use super::thread::unix_ns;
 use crate::head::{self, Head};
 use crate::ledger::{Faults, Law, Ledger, Rules};
+use crate::preset::Id;
 
 /// Why a follower that had done nothing wrong is without a stream.
 pub(crate) const ENDED: &str = "the server ended a stream";
@@ -67,7 +68,8 @@ pub(crate) struct Connection {
     parser: Parser,
     /// Where in the thread's reference it is; [`APART`] if its own parser is at work.
     at: u64,
-    /// The last id of the connections before this one: nothing until the follower has left once.
+    /// The last id of the connections before this one, nothing until the follower has left once; where ids aren't in the field,
+    /// of all.
     last_event_id: Option<Box<str>>,
 }
 
@@ -81,6 +83,7 @@ pub(crate) struct Findings {
     count: Option<u64>,
     bytes_wanted: Option<u64>,
     members: Members,
+    id: Id,
     /// Whether all followers are sent the same.
     has_reference: bool,
     /// What they are sent, once one of them follows.
@@ -99,6 +102,8 @@ pub(crate) struct Findings {
     pub(crate) stalled_frames: u64,
     /// Connections that read all the time and have received as much as was to be waited for.
     pub(crate) sated: u64,
+    /// Frames that are missing so far, as far as it shows by those behind them.
+    pub(crate) missing: i64,
     /// Bytes received.
     pub(crate) bytes: u64,
     /// `reset` events.
@@ -123,6 +128,7 @@ impl Findings {
             count: plan.count,
             bytes_wanted: plan.bytes,
             members: plan.members.clone(),
+            id: plan.id.clone(),
             has_reference: plan.topics.len() == 1
                 && plan.server == Server::Fantail
                 && plan.rules.positions != Law::None,
@@ -134,6 +140,7 @@ impl Findings {
             frames: 0,
             stalled_frames: 0,
             sated: 0,
+            missing: 0,
             bytes: 0,
             resets: 0,
             errors: BTreeMap::new(),
@@ -199,10 +206,10 @@ impl Connection {
     }
 
     /// Begins (again) with a new socket, and returns the id to resume with if there was one.
-    pub(crate) fn dial(&mut self, reference: Option<&Reference>) -> Option<&str> {
+    pub(crate) fn dial(&mut self, reference: Option<&Reference>, ids: &Id) -> Option<&str> {
         reference.inspect(|reference| self.part(reference));
         let parser = std::mem::replace(&mut self.parser, Parser::new(FRAME_BYTES_MAX));
-        if let Some(id) = parser.last_event_id() {
+        if let (Id::Field, Some(id)) = (ids, parser.last_event_id()) {
             self.last_event_id = Some(String::from_utf8_lossy(id).into());
         }
         self.phase = Phase::Dialling;
@@ -348,8 +355,8 @@ impl Connection {
     }
 
     fn account(&mut self) -> (Account<'_>, &mut Parser) {
-        let Connection { phase, habit, live_since_ms, ledger, parser, .. } = self;
-        (Account { phase, habit: *habit, live_since_ms: *live_since_ms, ledger }, parser)
+        let Connection { phase, habit, live_since_ms, ledger, parser, last_event_id, .. } = self;
+        (Account { phase, habit: *habit, live_since_ms: *live_since_ms, ledger, last_event_id }, parser)
     }
 }
 
@@ -362,14 +369,28 @@ struct Account<'a> {
     habit: Habit,
     live_since_ms: u32,
     ledger: &'a mut Ledger,
+    last_event_id: &'a mut Option<Box<str>>,
 }
 
 impl Account<'_> {
     fn enter(&mut self, event: Event<'_>, now_ns: u64, findings: &mut Findings) -> Result<(), String> {
+        if let Some(id) = findings.id.brought_by(&event) {
+            *self.last_event_id = Some(id.into());
+            return Ok(());
+        }
         let rules = findings.rules;
         if findings.server == Server::Foreign {
-            // Names and ids mean nothing that is known here.
-            self.frame(event.data, None, now_ns, findings);
+            // Names and ids mean nothing that is known here, and an event may hold several writes.
+            let mut data = event.data;
+            let mut write = findings.members.write(data);
+            if write.is_none() {
+                self.frame(data, None, now_ns, findings);
+            }
+            while let Some(Write { counter, time, end }) = write {
+                self.count(None, Some(counter), time, now_ns, findings);
+                data = &data[end..];
+                write = findings.members.write(data);
+            }
             return Ok(());
         }
         let position = match event.id {
@@ -415,7 +436,7 @@ impl Account<'_> {
             Some(since) => counter.is_some() && time.is_some_and(|time| time >= since),
             None => true,
         };
-        self.ledger.frame(position, counter.filter(|_| mine), findings.rules);
+        findings.missing += self.ledger.frame(position, counter.filter(|_| mine), findings.rules);
         if !mine {
             return;
         }
@@ -467,7 +488,7 @@ mod tests {
         let mut connection = Connection::new(Some(1), Habit::Checks);
         let plan = plan::typed(typed).expect("a plan");
         let mut findings = Findings::new(&plan, Some(5000));
-        connection.dial(None);
+        connection.dial(None, &Id::Field);
         let result = parts.iter().try_for_each(|part| connection.receive(part.as_bytes(), 2_005_000, &mut findings));
         (result, connection, findings)
     }
@@ -506,14 +527,32 @@ mod tests {
         const FOREIGN: &str = "http://127.0.0.1:1/m --foreign --publish 1";
         let (result, mut connection, _) = follow_as(FOREIGN, &[HEAD]);
         assert_eq!((result, connection.phase), (Ok(()), Phase::Following));
-        assert_eq!(connection.dial(None), None);
+        assert_eq!(connection.dial(None, &Id::Field), None);
         let frame = |id: &str, counter: u64| format!("event: any\nid: {id}\ndata: {{\"n\":{counter},\"t\":5000}}\n\n");
         let parts = [HEAD, ": hi\n\n", &frame("urn:1,7:0", 1), "event: position\ndata: no JSON\n\n", &frame("0", 2)];
         let (result, mut connection, findings) = follow_as(FOREIGN, &parts);
         assert_eq!((result, findings.frames, findings.latency.len()), (Ok(()), 2, 2));
-        assert_eq!(connection.dial(None), Some("0"));
-        assert_eq!(connection.dial(None), Some("0"), "a connection without an id doesn't take it away");
+        assert_eq!(connection.dial(None, &Id::Field), Some("0"));
+        assert_eq!(connection.dial(None, &Id::Field), Some("0"), "a connection without an id doesn't take it away");
         assert_eq!(connection.ledger.close(3, findings.rules).lost, 1);
+        let several = "data: [{\"n\":1,\"t\":5000},{\"n\":2,\"t\":5000},{\"n\":4,\"t\":5000}]\n\n";
+        let (result, connection, findings) = follow_as(FOREIGN, &[HEAD, several]);
+        assert_eq!((result, findings.frames, findings.latency.len()), (Ok(()), 3, 3));
+        assert_eq!(connection.ledger.close(4, findings.rules).lost, 1);
+    }
+
+    #[test]
+    fn ids_may_come_in_events_of_their_own() {
+        let typed = "http://127.0.0.1:1/m --foreign --publish 1 --id control.next --resume offset";
+        let plan = plan::typed(typed).expect("a plan");
+        let control = |next: &str| format!("event: control\ndata: {{\"next\":\"{next}\"}}\n\n");
+        let frame = "id: 9\nevent: data\ndata: {\"n\":1,\"t\":5000}\n\n";
+        let (result, mut connection, findings) = follow_as(typed, &[HEAD, frame, &control("0_7")]);
+        assert_eq!((result, findings.frames), (Ok(()), 1));
+        let last = connection.dial(None, &plan.id);
+        assert_eq!(last, Some("0_7"));
+        let request = String::from_utf8(plan.subscription(0, last)).expect("text");
+        assert!(request.starts_with("GET /m?offset=0_7 ") && !request.contains("Last-Event-ID"), "{request}");
     }
 
     #[test]
@@ -539,7 +578,7 @@ mod tests {
     fn one_that_discards_looks_at_the_head_only() {
         let plan = plan::typed("http://127.0.0.1:1/m --discard 1 --bytes 11").expect("a plan");
         let (mut connection, mut findings) = (Connection::new(None, Habit::Discards), Findings::new(&plan, None));
-        connection.dial(None);
+        connection.dial(None, &Id::Field);
         let (one, two) = HEAD.split_at(9);
         for (bytes, intake) in [(one, Intake::Read), (two, Intake::Discarded), ("id: no", Intake::Discarded)] {
             assert_eq!(connection.receive(bytes.as_bytes(), 0, &mut findings), Ok(()));
@@ -548,7 +587,7 @@ mod tests {
         connection.discard(5, &mut findings);
         connection.discard(5, &mut findings);
         assert_eq!((findings.sated, findings.frames, findings.bytes), (1, 0, HEAD.len() as u64 + 16));
-        connection.dial(None);
+        connection.dial(None, &Id::Field);
         let refused = connection.receive(b"HTTP/1.1 404 Not Found\r\n\r\n", 0, &mut findings);
         assert_eq!(refused, Err("status 404".to_owned()));
     }

@@ -3,8 +3,19 @@
 
 use memchr::memmem::Finder;
 
-/// Finds the counter and the moment after texts of the user's, or else the members of the publisher's documents in the data of a patch, be it in a whole document (`"n":7`) or in the
-/// operation that replaces only the member (`…/n","value":7`).
+/// One of several writes in an event's data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Write {
+    /// The topic's counter.
+    pub(crate) counter: u64,
+    /// When it was meant to happen, in nanoseconds since 1970.
+    pub(crate) time: Option<u64>,
+    /// Where its members end in the data.
+    pub(crate) end: usize,
+}
+
+/// Finds the counter and the moment after texts of the user's, or else the members of the publisher's documents in the data
+/// of a patch, be it in a whole document (`"n":7`) or in the operation that replaces only the member (`…/n","value":7`).
 #[derive(Debug, Clone)]
 pub(crate) struct Members {
     counter: Vec<Finder<'static>>,
@@ -26,21 +37,32 @@ impl Members {
 
     /// The topic's counter, the member `"n"`.
     pub(crate) fn counter(&self, data: &[u8]) -> Option<u64> {
-        self.counter.iter().find_map(|finder| number(finder, data))
+        self.counter.iter().find_map(|finder| number(finder, data)).map(|(number, _)| number)
     }
 
     /// When the write was meant to happen, in nanoseconds since 1970, the member `"t"`.
     pub(crate) fn time(&self, data: &[u8]) -> Option<u64> {
-        self.time.iter().find_map(|finder| number(finder, data))
+        self.time.iter().find_map(|finder| number(finder, data)).map(|(number, _)| number)
+    }
+
+    /// The next of several writes that came in one event's data, each with both members; nothing without a counter.
+    pub(crate) fn write(&self, data: &[u8]) -> Option<Write> {
+        let (counter, counter_end) = self.counter.iter().find_map(|finder| number(finder, data))?;
+        let time = self.time.iter().find_map(|finder| number(finder, data));
+        let end = counter_end.max(time.map_or(0, |(_, end)| end));
+        Some(Write { counter, time: time.map(|(time, _)| time), end })
     }
 }
 
-fn number(finder: &Finder<'_>, data: &[u8]) -> Option<u64> {
+/// A number behind the finder's text, and where it ends.
+fn number(finder: &Finder<'_>, data: &[u8]) -> Option<(u64, usize)> {
     finder.find_iter(data).find_map(|at| {
-        let digits = data[at + finder.needle().len()..].iter().take_while(|byte| byte.is_ascii_digit());
-        digits.fold(None, |number: Option<u64>, digit| {
-            Some(number.unwrap_or(0).saturating_mul(10).saturating_add(u64::from(digit - b'0')))
-        })
+        let start = at + finder.needle().len();
+        let digits = data[start..].iter().take_while(|byte| byte.is_ascii_digit());
+        let (number, length) = digits.fold((0_u64, 0), |(number, length), digit| {
+            (number.saturating_mul(10).saturating_add(u64::from(digit - b'0')), length + 1)
+        });
+        (length > 0).then_some((number, start + length))
     })
 }
 
@@ -58,6 +80,11 @@ mod tests {
         assert_eq!((members.counter(operations), members.time(operations)), (Some(5), Some(9)));
         let neither = br#"[{"op":"replace","path":"/load/n","value":{"n":"x","id":"n"}}]"#;
         assert_eq!((members.counter(neither), members.time(neither)), (None, None));
+        let several = br#"[{"n":1,"t":5},{"n":2,"t":6}]"#;
+        let first = Write { counter: 1, time: Some(5), end: 13 };
+        assert_eq!(members.write(several), Some(first));
+        assert_eq!(members.write(&several[13..]), Some(Write { counter: 2, time: Some(6), end: 14 }));
+        assert_eq!(members.write(&several[27..]), None);
         let others = Members::new(Some("seq="), Some("at="));
         assert_eq!((others.counter(b"seq=4 at=17"), others.time(b"seq=4 at=17")), (Some(4), Some(17)));
     }

@@ -15,10 +15,14 @@ use super::{gauge, publishing};
 use crate::Failure;
 use crate::arguments::SwarmArguments;
 use crate::ledger::{Law, Rules};
-use crate::target::{Scheme, Target};
+use crate::preset::Id;
+use crate::target::{self, Scheme, Target};
 
 /// Handshakes in flight when none are asked for, all threads together.
 const HANDSHAKES: usize = 1_000;
+
+/// Bytes that a follower takes, in this process and the kernel.
+const FOLLOWER_BYTES: u64 = 10 * 1024;
 
 /// What stands for a topic's name in URLs and bodies.
 pub(crate) const TOPIC: &str = "{topic}";
@@ -64,6 +68,10 @@ pub(crate) struct Plan {
     discard: f64,
     /// How followers come and go while the run publishes, if they do.
     pub(crate) churning: Option<Churning>,
+    /// Where ids are.
+    pub(crate) id: Id,
+    /// The query's parameter that takes the last id on a return; without one it is the field Last-Event-ID.
+    pub(crate) resume: Option<String>,
     /// What finds counters and moments in the data.
     pub(crate) members: Members,
     /// What all that is random comes from.
@@ -102,8 +110,7 @@ impl Plan {
                 "the swarm speaks plain http only; `fantail-load run --connections 0 --followers N` follows https";
             return Err(Failure::Usage(format!("{}: {why}", typed.url)));
         }
-        // Hashers are seeded by the system; half of the bits are quicker to type.
-        let seed = typed.seed.unwrap_or_else(|| RandomState::new().build_hasher().finish() >> 32);
+        let seed = typed.seed.unwrap_or_else(any_seed);
         let server = if typed.foreign { Server::Foreign } else { Server::Fantail };
         let topics = topics(typed, server, &target)?;
         let publishing = match typed.publish {
@@ -147,6 +154,8 @@ impl Plan {
             discard: typed.discard,
             churning: typed.churn.map(|mean| Churning { mean: Duration::from_secs_f64(mean), seed }),
             reconnect: typed.reconnect,
+            id: typed.id.clone().unwrap_or_default(),
+            resume: typed.resume.clone(),
             members: Members::new(typed.counter.as_deref(), typed.time.as_deref()),
             seed,
             target,
@@ -162,6 +171,15 @@ impl Plan {
     /// Which topic a follower follows.
     pub(crate) fn topic(&self, connection: usize) -> usize {
         connection % self.topics.len()
+    }
+
+    /// The request of a follower: from now on, or from its last id on.
+    pub(crate) fn subscription(&self, connection: usize, last_event_id: Option<&str>) -> Vec<u8> {
+        let path = &self.topics[self.topic(connection)];
+        match (&self.resume, last_event_id.or(self.last_event_id.as_deref())) {
+            (Some(parameter), Some(id)) => self.target.subscription(&target::with_parameter(path, parameter, id), None),
+            (_, id) => self.target.subscription(path, id),
+        }
     }
 
     /// What a follower does; those that do the same are evenly spread over those of a topic.
@@ -212,6 +230,7 @@ fn check(typed: &SwarmArguments) -> Result<(), Failure> {
     if typed.discard > 0.0 && typed.count.is_some() && typed.bytes.is_none() {
         return usage("those that --discard have no frames to count: --bytes says when they have enough".to_owned());
     }
+    afford(typed.connections, 0)?;
     let ports = gauge::ports();
     if typed.connections.div_ceil(typed.spread.max(1) as usize) > ports {
         return usage(format!(
@@ -221,6 +240,25 @@ fn check(typed: &SwarmArguments) -> Result<(), Failure> {
         ));
     }
     Ok(())
+}
+
+/// What randomness comes from if nobody says it.
+pub(crate) fn any_seed() -> u64 {
+    // Hashers are seeded by the system; half of the bits are quicker to type.
+    RandomState::new().build_hasher().finish() >> 32
+}
+
+/// Refuses followers that this host's memory can't hold, beside what else is to take `others_bytes`.
+pub(crate) fn afford(connections: usize, others_bytes: u64) -> Result<(), Failure> {
+    let needed = (connections as u64).saturating_mul(FOLLOWER_BYTES).saturating_add(others_bytes);
+    match gauge::memory_available() {
+        Some(available) if needed > available => Err(Failure::Usage(format!(
+            "{connections} connections need {} MB of memory, and {} MB are free: ask for fewer --connections",
+            needed >> 20,
+            available >> 20
+        ))),
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// The paths to follow, with their queries: one per topic.

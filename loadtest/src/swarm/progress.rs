@@ -52,6 +52,8 @@ pub(crate) struct Meter {
     pub(crate) stalled_frames: AtomicU64,
     /// Followers that read all the time and have received as much as was to be waited for.
     pub(crate) sated: AtomicU64,
+    /// Frames that are missing so far.
+    pub(crate) missing: AtomicU64,
     /// Bytes received.
     pub(crate) bytes: AtomicU64,
     /// Microseconds from intended time to receive of what came lately: handed over once a second, taken by whoever asks.
@@ -73,6 +75,8 @@ pub(crate) struct Sums {
     pub(crate) stalled_frames: u64,
     /// See [`Meter`].
     pub(crate) sated: u64,
+    /// See [`Meter`].
+    pub(crate) missing: u64,
     /// See [`Meter`].
     pub(crate) bytes: u64,
 }
@@ -155,6 +159,7 @@ impl Progress {
             frames: sum(|meter| &meter.frames),
             stalled_frames: sum(|meter| &meter.stalled_frames),
             sated: sum(|meter| &meter.sated),
+            missing: sum(|meter| &meter.missing),
             bytes: sum(|meter| &meter.bytes),
         }
     }

@@ -15,8 +15,11 @@ use super::progress::Progress;
 use super::publishing::{self, Method, Publishing};
 use super::template::Values;
 use super::thread::unix_ns;
-use crate::Failure;
 use crate::client::Client;
+use crate::{Failure, interrupt};
+
+/// How late a writer that waits for its next moment learns that the run is to end.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// What the writers did.
 pub(crate) struct Published {
@@ -150,9 +153,15 @@ impl<'a> Lane<'a> {
             if topics.is_empty() {
                 continue;
             }
-            if let Some(early) = due.checked_sub(start.elapsed()) {
-                // Open loop: each write has its moment, whatever became of the one before.
-                thread::sleep(early);
+            // Open loop: each write has its moment, whatever became of the one before.
+            let was_early = start.elapsed() <= due;
+            while let Some(early) = due.checked_sub(start.elapsed()).filter(|_| !interrupt::is_asked()) {
+                thread::sleep(early.min(LOOK));
+            }
+            if interrupt::is_asked() {
+                break;
+            }
+            if was_early {
                 self.lag.saturating_record(start.elapsed().saturating_sub(due).as_micros() as u64);
             } else if start.elapsed() > end.max(due) + self.patience {
                 self.progress.write_errors.fetch_add(1, Ordering::Relaxed);

@@ -16,7 +16,7 @@ use super::members::Members;
 const BYTES: usize = 8 * 1024 * 1024;
 
 /// Bytes of a frame that is waited for: a document of the server's largest size, escaped at its worst.
-pub(super) const FRAME_BYTES_MAX: usize = 16 * 1024 * 1024;
+pub(crate) const FRAME_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// A frame, as its parsing found it.
 #[derive(Debug, Clone, Copy)]

@@ -19,6 +19,9 @@ const TICK: Duration = Duration::from_millis(10);
 /// How often a thread hands over what came lately: a quarter of the second in which others look at it.
 const HAND_OVER_NS: u64 = 250_000_000;
 
+/// What connecting comes to when all ports are taken.
+const ENOPORT: i32 = -libc::EADDRNOTAVAIL;
+
 /// A thread's state.
 pub(crate) struct Thread {
     plan: Arc<Plan>,
@@ -145,8 +148,8 @@ impl Thread {
             self.dialling += 1;
             self.away -= 1;
             let number = self.first + slot as usize;
-            let last = connection.dial(self.findings.reference.as_ref()).or(self.plan.last_event_id.as_deref());
-            let mut request = self.plan.target.subscription(&self.plan.topics[self.plan.topic(number)], last);
+            let last = connection.dial(self.findings.reference.as_ref(), &self.plan.id);
+            let mut request = self.plan.subscription(number, last);
             match how {
                 Return::Stay(window) => {
                     connection.armed = Some(Intake::Read);
@@ -189,7 +192,13 @@ impl Thread {
                 let is_reset = completion.result == -libc::ECONNRESET;
                 if completion.result != -libc::ECANCELED && !(is_reset && self.turned_away(slot, now_ns)) {
                     let error = io::Error::from_raw_os_error(-completion.result);
-                    self.fail(slot, format!("{:?}: {error}", completion.kind).to_lowercase());
+                    let why = match completion.result {
+                        ENOPORT => {
+                            "connect: no port is left to reach this address from: --spread takes more".to_owned()
+                        }
+                        _ => format!("{:?}: {error}", completion.kind).to_lowercase(),
+                    };
+                    self.fail(slot, why);
                 }
             }
             (Kind::Close, Phase::Leaving(_)) => {
@@ -471,6 +480,7 @@ impl Thread {
         store(&meter.frames, self.findings.frames);
         store(&meter.stalled_frames, self.findings.stalled_frames);
         store(&meter.sated, self.findings.sated);
+        store(&meter.missing, self.findings.missing.max(0).cast_unsigned());
         store(&meter.bytes, self.findings.bytes);
     }
 }

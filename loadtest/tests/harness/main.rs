@@ -2,6 +2,8 @@
 
 mod fixture;
 
+mod interrupt;
+mod limits;
 mod proofs;
 mod run;
 mod swarm;

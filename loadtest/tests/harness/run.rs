@@ -68,6 +68,8 @@ fn any_server_is_loaded_and_reported() {
     assert_eq!(names, ["publisher", "followers: compare", "followers: follow", "resumers: resume"], "{report:#}");
     let met = |objective: &Value| objective["met"] == true;
     assert!(report["objectives"].as_array().expect("a list").iter().all(met), "{report:#}");
+    let printed = String::from_utf8(output.stdout).expect("text");
+    assert!(printed.lines().next().is_some_and(|line| line.ends_with(" frames delivered per second")), "{printed}");
 }
 
 #[test]
@@ -104,6 +106,8 @@ fn a_ramp_ends_at_its_knee() {
     let loads: Vec<&Value> =
         report["ramp"]["steps"].as_array().expect("steps").iter().map(|step| &step["load"]).collect();
     assert_eq!((loads.len(), loads[0]), (2, &20.0.into()), "{output:?}");
+    let printed = String::from_utf8(output.stdout).expect("text");
+    assert!(printed.lines().next().is_some_and(|line| line.trim_start().starts_with("20 writes/s")), "{printed}");
 }
 
 /// Something that accepts, reads a request's head and does something that no server of event streams does.

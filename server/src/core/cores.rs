@@ -12,6 +12,7 @@ use fantail_engine::topic;
 
 use super::letter::{Letter, LetterBox};
 use crate::audience::Disconnect;
+use crate::config::{Control, Forwarding, Grip, Routes};
 use crate::storage::clerk::Done;
 use crate::storage::pages::Paged;
 
@@ -24,6 +25,16 @@ pub struct Settings {
     pub admin: Option<SocketAddr>,
     /// The data folder.
     pub data: PathBuf,
+    /// What goes to which origin.
+    pub routes: Arc<Routes>,
+    /// Certificates that origins' are trusted by, besides those of the system.
+    pub origin_ca: Option<PathBuf>,
+    /// What becomes of what a client says of those before it.
+    pub forwarding: Forwarding,
+    /// Where and from whom publishes are taken, if they are.
+    pub control: Option<Control>,
+    /// How the server signs what it asks of origins.
+    pub grip: Grip,
     /// How streams are kept.
     pub policy: Policy,
     /// Bytes that all documents may take.

@@ -9,6 +9,7 @@ mod kit;
 mod accept;
 mod admin;
 mod conditions;
+mod config;
 mod documents;
 mod http;
 mod json;

@@ -1,10 +1,12 @@
 //! Latencies by percentile, as HdrHistogram plots them: to the right each nine takes as much room as the one before, so that
 //! the one delivery in a million is seen as well as the median.
 
-use super::plot::{self, Growth, Height, SHAPES, Scale, Shape};
+use std::cmp::Reverse;
+
+use super::plot::{self, Growth, Height, SHAPES, Scale, Shape, Showing};
 use crate::report::figures::{Unit, count, time};
 use crate::report::latency::Percentile;
-use crate::report::{Latency, Report};
+use crate::report::{Latency, Report, Scenario};
 
 /// Curves that the eye tells apart.
 const CURVES_MAX: usize = 5;
@@ -32,13 +34,15 @@ impl Curve {
     }
 }
 
-/// What is drawn: deliveries and scenarios, and last what the earlier report's large number is of.
+/// What is drawn: deliveries, then the scenarios of which most is known, and last what the earlier report's large number is of.
 fn latencies(report: &Report, baseline: Option<&Report>) -> Vec<(String, Latency)> {
     let mut all = Vec::new();
     if let Some(delivery) = &report.delivery {
         all.push(("delivery".to_owned(), delivery.latency.clone()));
     }
-    all.extend(report.scenarios.iter().map(|scenario| (scenario.name.clone(), scenario.latency.clone())));
+    let mut scenarios: Vec<&Scenario> = report.scenarios.iter().collect();
+    scenarios.sort_by_key(|scenario| Reverse(scenario.latency.count()));
+    all.extend(scenarios.into_iter().map(|scenario| (scenario.name.clone(), scenario.latency.clone())));
     all.retain(|(_, latency)| latency.count() > 0);
     all.truncate(CURVES_MAX);
     if let Some(baseline) = baseline.map(Report::latency).filter(|latency| latency.count() > 0) {
@@ -70,6 +74,7 @@ pub(super) fn section(report: &Report, baseline: Option<&Report>) -> String {
     let figure = plot::figure(
         &drawings,
         &legend,
+        Showing::Folded,
         "Latency by percentile",
         &["percentile", "of", "no longer than", "count"],
         &rows,

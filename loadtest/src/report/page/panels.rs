@@ -1,6 +1,6 @@
 //! What changed over the measured time: panels of one width below each other, which share their seconds.
 
-use super::plot::{self, Growth, Height, SHAPES, Scale, Shape};
+use super::plot::{self, Growth, Height, SHAPES, Scale, Shape, Showing};
 use super::section;
 use crate::report::figures::{Unit, count, number, time};
 use crate::report::{Report, Second, Usage};
@@ -196,7 +196,7 @@ fn figure(
     let drawings = SHAPES.map(|shape| draw(shape, panels, seconds, end, title)).concat();
     let rows: Vec<(f64, Vec<String>)> =
         seconds.iter().map(|second| (f64::from(second.at_s) / end, cells(second))).collect();
-    plot::figure(&drawings, &[], title, head, &rows)
+    plot::figure(&drawings, &[], Showing::Folded, title, head, &rows)
 }
 
 /// Height of a panel, its title with it.

@@ -160,10 +160,20 @@ pub(super) fn svg(shape: Shape, height: f64, (left, right): (f64, f64), title: &
     )
 }
 
+/// Whether a plot's table is seen at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Showing {
+    /// It says no more than the plot: it is unfolded by whoever wants it.
+    Folded,
+    /// It says what the plot can't.
+    Shown,
+}
+
 /// A plot with its legend and its table, whose rows the pointer reads out. A row has its place from 0 to 1.
 pub(super) fn figure(
     drawings: &str,
     legend: &[(usize, &str)],
+    showing: Showing,
     caption: &str,
     head: &[&str],
     rows: &[(f64, Vec<String>)],
@@ -184,13 +194,19 @@ pub(super) fn figure(
         });
         format!("<tr data-at={place:.5}>{}</tr>\n", cells.collect::<String>())
     });
-    let caption = Text(caption);
-    format!(
-        "<figure>\n{legend}{drawings}<p class=readout aria-hidden=true>&nbsp;</p>\n<details><summary>These figures as a \
-         table</summary>\n<div class=\"scroll tall\" tabindex=0 role=region aria-label=\"{caption}\"><table><caption>{caption}\
-         </caption><thead><tr>{heads}</tr></thead>\n<tbody>\n{}</tbody></table></div></details>\n</figure>\n",
-        rows.collect::<String>()
-    )
+    let (caption, rows) = (Text(caption), rows.collect::<String>());
+    let table =
+        format!("<table><caption>{caption}</caption><thead><tr>{heads}</tr></thead>\n<tbody>\n{rows}</tbody></table>");
+    let table = match showing {
+        Showing::Folded => format!(
+            "<details><summary>These figures as a table</summary>\n<div class=\"scroll tall\" tabindex=0 role=region \
+             aria-label=\"{caption}\">{table}</div></details>"
+        ),
+        Showing::Shown => {
+            format!("<div class=scroll tabindex=0 role=region aria-label=\"{caption}\">{table}</div>")
+        }
+    };
+    format!("<figure>\n{legend}{drawings}<p class=readout aria-hidden=true>&nbsp;</p>\n{table}\n</figure>\n")
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use super::{Text, section, table};
 use crate::report::baseline::{self, Comparison, Verdict};
 use crate::report::caveats::Standing;
 use crate::report::figures::{Unit, count, number, percentiles, time};
-use crate::report::{Raises, Report};
+use crate::report::{Latency, Report};
 
 /// Characters of a value that stand beside its name; longer ones stand below it.
 const LINE: usize = 44;
@@ -69,28 +69,6 @@ pub(super) fn delivery(report: &Report) -> String {
     section("What was received, and what failed", "", &body)
 }
 
-/// The loads of a ramp.
-pub(super) fn ramp(report: &Report) -> String {
-    let Some(ramp) = &report.ramp else { return String::new() };
-    let what = match ramp.raises {
-        Raises::Rate => "writes per second",
-        Raises::Connections => "followers",
-    };
-    let rows = ramp.steps.iter().map(|step| {
-        let broke = if step.broke.is_empty() { "held".to_owned() } else { format!("broke {}", step.broke.join(", ")) };
-        vec![number(step.load), broke, number(step.per_s), time(step.p50_us), time(step.p99_us)]
-    });
-    let knee = match ramp.knee {
-        Some(knee) => format!("Highest load that held: {} {what}. All else here is of it.", number(knee)),
-        None => "No load held the objectives.".to_owned(),
-    };
-    section(
-        "The way to the knee",
-        &knee,
-        &table("Loads in the order tried", &[what, "objectives", "per second", "p50", "p99"], rows),
-    )
-}
-
 /// This report against an earlier one.
 pub(super) fn comparison(comparison: Option<&Comparison>) -> String {
     let Some(comparison) = comparison else { return String::new() };
@@ -117,20 +95,16 @@ pub(super) fn comparison(comparison: Option<&Comparison>) -> String {
 /// This program, as a part of what was measured.
 pub(super) fn generator(report: &Report) -> String {
     let generator = &report.generator;
-    let lag = match generator.lag.count() {
-        0 => "nothing was due".to_owned(),
-        _ => format!(
-            "p50 {}, p99 {}, max {}",
-            time(generator.lag.at(0.5)),
-            time(generator.lag.at(0.99)),
-            time(generator.lag.max())
-        ),
+    let spread = |latency: &Latency| match latency.count() {
+        0 => "–".to_owned(),
+        _ => format!("p50 {}, p99 {}, max {}", time(latency.at(0.5)), time(latency.at(0.99)), time(latency.max())),
     };
     let facts = [
         ("Threads", count(generator.threads)),
         ("CPU time", format!("{} s", number(generator.cpu_s))),
         ("Its busiest thread", format!("{:.2} CPUs", generator.busiest_thread_cpus)),
-        ("Sent late by", lag),
+        ("Sent late by", spread(&generator.lag)),
+        ("A turn of its loop", spread(&generator.turns)),
         ("Memory at most", Unit::Bytes.text(generator.resident_max_bytes as f64)),
     ];
     let class = match generator.standing() {

@@ -1,6 +1,7 @@
 //! The state of streams, and what the server runs with, as JSON for people and programs.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 
 use fantail_engine::log::manifest::Durability;
@@ -8,6 +9,7 @@ use rustc_hash::FxHashMap;
 use serde::Serialize;
 
 use crate::audience::Disconnect;
+use crate::config::{Control, Credentials, Forwarding, Routes, Secret};
 use crate::core::Core;
 use crate::core::survey::{StreamSurvey, Survey};
 
@@ -115,10 +117,43 @@ struct Config<'c> {
     segment_bytes: u64,
     checkpoint_bytes: u64,
     disconnect: &'static str,
+    routes: &'c Routes,
+    origin_ca: Option<&'c Path>,
+    forwarded: Forwarding,
+    control: Option<ControlConfig<'c>>,
+    grip_iss: &'c str,
+    grip_key: Option<&'static str>,
     /// These are of each core.
     max_connections_per_core: usize,
     max_conversations_per_core: usize,
     seats_per_tier: u32,
+}
+
+#[derive(Serialize)]
+struct ControlConfig<'c> {
+    listen: SocketAddr,
+    basic: Option<&'static str>,
+    bearer: Option<&'static str>,
+    iss: Option<&'c str>,
+    key: Option<&'static str>,
+}
+
+impl<'c> ControlConfig<'c> {
+    fn of(control: &'c Control) -> ControlConfig<'c> {
+        let Credentials { basic, bearer, token } = &control.credentials;
+        ControlConfig {
+            listen: control.listen,
+            basic: basic.as_ref().map(hidden),
+            bearer: bearer.as_ref().map(hidden),
+            iss: token.as_ref().and_then(|token| token.issuer.as_deref()),
+            key: token.as_ref().map(|token| hidden(&token.key)),
+        }
+    }
+}
+
+/// What is shown of a secret: that there is one.
+fn hidden(_: &Secret) -> &'static str {
+    "set"
 }
 
 /// What the server runs with: the options as they were resolved, and what became of them here.
@@ -146,6 +181,12 @@ pub(super) fn config(core: &Core) -> Vec<u8> {
             Disconnect::Instant => "instant",
             Disconnect::Heartbeat => "heartbeat",
         },
+        routes: &settings.routes,
+        origin_ca: settings.origin_ca.as_deref(),
+        forwarded: settings.forwarding,
+        control: settings.control.as_ref().map(ControlConfig::of),
+        grip_iss: &settings.grip.issuer,
+        grip_key: settings.grip.key.as_ref().map(hidden),
         max_connections_per_core: settings.connections_max,
         max_conversations_per_core: settings.conversations_max,
         seats_per_tier: settings.tier_slots,

@@ -96,6 +96,9 @@ impl Server {
             // The default is one port for all servers of the host.
             command.args(["--admin", "off"]);
         }
+        if !self.arguments.iter().any(|argument| argument == "--control") {
+            command.args(["--control", "off"]);
+        }
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         if let Some(max) = self.descriptors_max {
             process::limit(&mut command, max);
