@@ -47,8 +47,8 @@ use self::followers::{Followers, UNSUBSCRIBED};
 pub use self::history::Log;
 use self::holds::Holds;
 pub use self::holds::{Hold, Recalled, Terms, Why};
-use self::items::Items;
-pub use self::items::{Continuity, Effect, Item, Mark};
+
+pub use self::items::{Continuity, Item, Items, Mark};
 use self::queue::{Queue, Reads};
 use self::recall::Recalls;
 use self::seat::{Kind, SeatId, State, TIERS_MAX, UNHELD, armed};

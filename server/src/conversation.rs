@@ -8,8 +8,10 @@ pub(crate) mod accept;
 mod admin;
 mod answer;
 mod connection;
+pub(crate) mod control;
 mod follow;
 mod history;
+pub(crate) mod hold;
 mod inquiry;
 mod own;
 mod pipeline;
@@ -61,9 +63,10 @@ async fn exchange(
     if pipeline.is_due(&connection) {
         pipeline.settle(core, &mut connection).await?;
     }
-    let inquiry = connection.read_head(core).await?;
+    let inquiry = connection.read_head(core, welcome).await?;
     let plan = inquiry.as_ref().ok().and_then(|inquiry| match welcome {
         Welcome::Admin => Some(admin::plan(inquiry)),
+        Welcome::Control => Some(control::plan(core, inquiry)),
         Welcome::Open | Welcome::Full => (!inquiry.wants_events()).then(|| rest::plan(inquiry)),
     });
     let stream = plan.as_ref().and_then(|plan| plan.as_ref().ok()?.pipelined_stream()).map(str::to_owned);

@@ -6,9 +6,12 @@
 //!
 //! Cores share letter boxes, blocks of the log, whose bytes never change, and two sums.
 
+pub(crate) mod channels;
 pub(crate) mod clock;
 mod cores;
 pub(crate) mod following;
+#[expect(dead_code, reason = "the conversations that hold connections use it")]
+pub(crate) mod holding;
 mod home;
 mod letter;
 mod nudge;
@@ -36,8 +39,10 @@ use fantail_engine::log::view::{Found, Unread};
 use fantail_engine::position::Position;
 use slab::Slab;
 
+use self::channels::Channels;
 pub use self::cores::{Cores, Settings};
 use self::following::Cursor;
+use self::holding::Attendance;
 use self::home::Home;
 use self::letter::Letter;
 use self::nudge::Nudge;
@@ -47,7 +52,7 @@ use self::resting::{Resting, Wait};
 use self::several::Severals;
 use self::survey::Talk;
 use crate::audience::{Audience, Log, Start, Wait as Arrival};
-use crate::limits::ADMIN_CONVERSATIONS_MAX;
+use crate::limits::{ADMIN_CONVERSATIONS_MAX, CONTROL_CONVERSATIONS_MAX};
 use crate::ring::Refused;
 use crate::storage::clerk::Clerk;
 use crate::storage::disk::Disk;
@@ -74,6 +79,8 @@ pub(crate) enum Welcome {
     Full,
     /// On the admin listener.
     Admin,
+    /// On the control listener.
+    Control,
 }
 
 /// See the module. Conversations hold it by `Rc`.
@@ -82,6 +89,10 @@ pub(crate) struct Core {
     cores: Arc<Cores>,
     home: RefCell<Home>,
     audience: RefCell<Audience>,
+    /// The home of the channels: on core 0 only.
+    channels: Option<RefCell<Channels>>,
+    /// The conversations that wait for items of channels.
+    attendance: RefCell<Attendance>,
     tickets: RefCell<Slab<Ticket>>,
     nudge: Nudge,
     pub(crate) stage: Cell<Stage>,
@@ -91,6 +102,8 @@ pub(crate) struct Core {
     refused: Cell<usize>,
     /// Those of them that the admin listener accepted.
     admins: Cell<usize>,
+    /// Those of them that the control listener accepted.
+    controls: Cell<usize>,
     /// Those of them that follow several streams.
     several: RefCell<Severals>,
     /// Those of them that wait for their peers.
@@ -163,17 +176,22 @@ impl Core {
         let disk = Disk::new(settings.policy.durability, eventfd)?;
         let boxes = Arc::clone(&cores.boxes);
         let home = Home::new(number, settings.clone(), recovered, Arc::clone(&cores.totals), disk, clerk, boxes);
-        let audience = Audience::new(number, settings.tier_slots, eventfd, settings.disconnect, pager)?;
+        let mut audience = Audience::new(number, settings.tier_slots, eventfd, settings.disconnect, pager)?;
+        audience.watch_channels();
+        let channels = (number == 0).then(|| RefCell::new(Channels::new(Arc::clone(&cores.boxes))));
         let core = Core {
             number,
             home: RefCell::new(home),
             audience: RefCell::new(audience),
+            channels,
+            attendance: RefCell::default(),
             tickets: RefCell::default(),
             nudge: Nudge::default(),
             stage: Cell::new(Stage::Open),
             conversations: Cell::new(0),
             refused: Cell::new(0),
             admins: Cell::new(0),
+            controls: Cell::new(0),
             several: RefCell::default(),
             resting: RefCell::default(),
             heard: Cell::new(0),
@@ -328,9 +346,13 @@ impl Core {
         self.listeners.borrow_mut().push(listener);
     }
 
-    /// Whether no further conversation may begin on the admin listener.
-    pub(crate) fn has_too_many_admins(&self) -> bool {
-        self.admins.get() >= ADMIN_CONVERSATIONS_MAX
+    /// Whether no further conversation may begin on such a listener, of those that are for few.
+    pub(crate) fn has_too_many_of(&self, welcome: Welcome) -> bool {
+        match welcome {
+            Welcome::Admin => self.admins.get() >= ADMIN_CONVERSATIONS_MAX,
+            Welcome::Control => self.controls.get() >= CONTROL_CONVERSATIONS_MAX,
+            Welcome::Open | Welcome::Full => self.has_too_many_conversations(),
+        }
     }
 
     /// Whether no further conversation may begin but to say so.
@@ -340,7 +362,8 @@ impl Core {
 
     /// Whether no further connection may be let in.
     pub(crate) fn has_too_many_connections(&self) -> bool {
-        let conversations = self.conversations.get() - self.refused.get() - self.admins.get();
+        let others = self.refused.get() + self.admins.get() + self.controls.get();
+        let conversations = self.conversations.get() - others;
         conversations + self.audience.borrow().seated() >= self.settings().connections_max
     }
 
@@ -350,6 +373,7 @@ impl Core {
         self.heard.set(self.heard.get() + 1);
         self.refused.set(self.refused.get() + usize::from(welcome == Welcome::Full));
         self.admins.set(self.admins.get() + usize::from(welcome == Welcome::Admin));
+        self.controls.set(self.controls.get() + usize::from(welcome == Welcome::Control));
         self.has_accepted(welcome);
     }
 
@@ -373,6 +397,7 @@ impl Core {
         self.conversations.set(self.conversations.get() - 1);
         self.refused.set(self.refused.get() - usize::from(welcome == Welcome::Full));
         self.admins.set(self.admins.get() - usize::from(welcome == Welcome::Admin));
+        self.controls.set(self.controls.get() - usize::from(welcome == Welcome::Control));
         self.nudge.ring();
     }
 

@@ -49,6 +49,10 @@ pub(crate) const TURNED_AWAY_MAX: usize = 64;
 /// Conversations of the admin listener: a scraper or two, an operator with a browser. Their descriptors are set aside.
 pub(crate) const ADMIN_CONVERSATIONS_MAX: usize = 16;
 
+/// Conversations of the control listener: as many connections as a fleet of publishers keeps. Their descriptors are set aside if it
+/// is there.
+pub(crate) const CONTROL_CONVERSATIONS_MAX: usize = 256;
+
 /// How long accepting pauses when no descriptor is left, or nobody can be told more.
 pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 

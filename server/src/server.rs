@@ -2,6 +2,7 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
+use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
@@ -15,10 +16,13 @@ use monoio_uring::IoUring;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use crate::config::{Admin, Options};
+use crate::config::{Admin, Control, Options};
 use crate::conversation::accept;
-use crate::core::{Core, Cores, Settings};
-use crate::limits::{ADMIN_CONVERSATIONS_MAX, ADMIN_RELEASE_TIME, RELEASE_TIME, STOP_TIME, TURNED_AWAY_MAX};
+use crate::conversation::control::credentials::Gate;
+use crate::core::{Core, Cores, Settings, Welcome};
+use crate::limits::{
+    ADMIN_CONVERSATIONS_MAX, ADMIN_RELEASE_TIME, CONTROL_CONVERSATIONS_MAX, RELEASE_TIME, STOP_TIME, TURNED_AWAY_MAX,
+};
 use crate::ring::Refused;
 use crate::storage::clerk::Clerk;
 use crate::storage::folder::DataFolder;
@@ -38,6 +42,7 @@ const TIER_SLOTS_MAX: u64 = 1 << 20;
 pub struct Server {
     address: SocketAddr,
     admin: Option<SocketAddr>,
+    control: Option<SocketAddr>,
     folder: DataFolder,
     cores: Arc<Cores>,
     /// Cores that still have conversations.
@@ -64,7 +69,8 @@ pub fn start(options: &Options) -> anyhow::Result<Server> {
         descriptors >= needed,
         "the limit of descriptors (ulimit -Hn) is {descriptors}; {needed} are needed"
     );
-    let (conversations_max, turned_away_max) = conversations_max(descriptors as usize, count);
+    let controls_max = options.control.as_ref().map_or(0, |_| CONTROL_CONVERSATIONS_MAX);
+    let (conversations_max, turned_away_max) = conversations_max(descriptors as usize, count, controls_max);
     let recovered = recovery::recover(folder.path(), options.policy.durability)?;
 
     probe(options.listen, RELEASE_TIME).with_context(|| format!("{} can't be listened on", options.listen))?;
@@ -77,6 +83,8 @@ pub fn start(options: &Options) -> anyhow::Result<Server> {
     let mut admins = listen_for_admins(options.admin)?;
     let admin = admins.as_ref().map(TcpListener::local_addr).transpose()?;
 
+    let (mut controls, control) = listen_for_controls(options)?;
+
     let settings = Settings {
         listen: address,
         admin,
@@ -84,7 +92,8 @@ pub fn start(options: &Options) -> anyhow::Result<Server> {
         routes: Arc::clone(&options.routes),
         origin_ca: options.origin_ca.clone(),
         forwarding: options.forwarding,
-        control: options.control.clone(),
+        gate: options.control.as_ref().map(|control| Gate::of(&control.credentials)).transpose()?.flatten(),
+        control: control.clone(),
         grip: options.grip.clone(),
         policy: options.policy,
         documents_bytes: options.documents_bytes,
@@ -112,8 +121,8 @@ pub fn start(options: &Options) -> anyhow::Result<Server> {
     for (number, (listener, streams)) in listeners.into_iter().zip(streams).enumerate() {
         let (cores, open, others) = (Arc::clone(&cores), Arc::clone(&open), (clerk.clone(), pager.clone()));
         let (report, cpu) = (report.clone(), cpus[number % cpus.len()]);
-        // One core is enough for the few who ask.
-        let listeners = (listener, admins.take());
+        // One core is enough for the few who ask; channels are at home on the first.
+        let listeners = Listeners { open: listener, admin: admins.take(), control: controls.take() };
         let run = move || run_core(cores, number, cpu, streams, others, listeners, open, &report);
         threads.push(thread::Builder::new().name(format!("core-{number}")).spawn(run)?);
     }
@@ -122,7 +131,8 @@ pub fn start(options: &Options) -> anyhow::Result<Server> {
     }
     tracing::info!(%address, cores = count, data = %folder.path().display(), pid = std::process::id(), "started");
     let (clerk, pager) = ((clerk, clerk_threads), (pager, pager_thread));
-    Ok(Server { address, admin, folder, cores, open, threads, clerk, pager, signals, is_stopping })
+    let control = control.map(|control| control.listen);
+    Ok(Server { address, admin, control, folder, cores, open, threads, clerk, pager, signals, is_stopping })
 }
 
 impl Server {
@@ -136,6 +146,12 @@ impl Server {
     #[must_use]
     pub fn admin(&self) -> Option<SocketAddr> {
         self.admin
+    }
+
+    /// Where publishes are taken, if they are.
+    #[must_use]
+    pub fn control(&self) -> Option<SocketAddr> {
+        self.control
     }
 
     /// Where its data is.
@@ -180,7 +196,7 @@ fn run_core(
     cpu: usize,
     streams: Vec<Recovered>,
     (clerk, pager): (Clerk, Pager),
-    (listener, admins): (TcpListener, Option<TcpListener>),
+    listeners: Listeners,
     open: Arc<AtomicUsize>,
     report: &mpsc::Sender<anyhow::Result<()>>,
 ) {
@@ -203,16 +219,9 @@ fn run_core(
         }
     };
     runtime.block_on(async {
-        let begun = monoio::net::TcpListener::from_std(listener)
-            .and_then(|listener| Ok((listener, admins.map(monoio::net::TcpListener::from_std).transpose()?)))
-            .context("a listener can't be used");
-        let (listener, admins) = match begun {
-            Ok(listeners) => listeners,
-            Err(error) => return drop(report.send(Err(error))),
-        };
-        monoio::spawn(accept::accept(core.clone(), listener));
-        if let Some(admins) = admins {
-            monoio::spawn(accept::accept_admins(core.clone(), admins));
+        let begun = accept_all(&core, listeners).context("a listener can't be used");
+        if let Err(error) = begun {
+            return drop(report.send(Err(error)));
         }
         drop(report.send(Ok(())));
         // A task like the others, so that it takes its place in their queue: the runtime polls its first future, and that
@@ -222,6 +231,39 @@ fn run_core(
             panic!("core {number} can't go on: {error}");
         }
     });
+}
+
+/// What a core listens on.
+struct Listeners {
+    open: TcpListener,
+    admin: Option<TcpListener>,
+    control: Option<TcpListener>,
+}
+
+/// Begins to accept on all of them.
+fn accept_all(core: &Rc<Core>, listeners: Listeners) -> io::Result<()> {
+    let usable = monoio::net::TcpListener::from_std;
+    let Listeners { open, admin, control } = listeners;
+    let (open, admin, control) = (usable(open)?, admin.map(usable).transpose()?, control.map(usable).transpose()?);
+    monoio::spawn(accept::accept(core.clone(), open));
+    for (listener, welcome) in [(admin, Welcome::Admin), (control, Welcome::Control)] {
+        if let Some(listener) = listener {
+            monoio::spawn(accept::accept_few(core.clone(), listener, welcome));
+        }
+    }
+    Ok(())
+}
+
+/// The control listener, if there is to be one, and where it is.
+fn listen_for_controls(options: &Options) -> anyhow::Result<(Option<TcpListener>, Option<Control>)> {
+    let Some(control) = &options.control else { return Ok((None, None)) };
+    let listener = probe(control.listen, RELEASE_TIME).and_then(|()| accept::listen(control.listen));
+    let listener = listener.with_context(|| format!("{} can't be listened on for --control", control.listen))?;
+    let listen = listener.local_addr()?;
+    if control.credentials.is_empty() && !listen.ip().is_loopback() {
+        tracing::warn!(address = %listen, "whoever reaches the control listener may publish, as was asked for");
+    }
+    Ok((Some(listener), Some(Control { listen, ..control.clone() })))
 }
 
 /// The admin listener, if there is to be one and its address can be had.
@@ -261,9 +303,9 @@ fn probe(address: SocketAddr, patience: Duration) -> io::Result<()> {
 
 /// Conversations that each core may have, and those beyond that are only told that the server is full: what the files of streams
 /// and the cores themselves leave of the descriptors.
-fn conversations_max(descriptors: usize, cores: usize) -> (usize, usize) {
+fn conversations_max(descriptors: usize, cores: usize, controls_max: usize) -> (usize, usize) {
     const FILES: usize = 4 * STREAMS_MAX + DESCRIPTORS_MIN as usize + ADMIN_CONVERSATIONS_MAX;
-    let reserved = FILES + cores * (TURNED_AWAY_MAX + DESCRIPTORS_OF_A_CORE as usize);
+    let reserved = FILES + controls_max + cores * (TURNED_AWAY_MAX + DESCRIPTORS_OF_A_CORE as usize);
     match descriptors.checked_sub(reserved) {
         Some(left) if left >= descriptors / 2 => (left / cores, TURNED_AWAY_MAX),
         _ => {

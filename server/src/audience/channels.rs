@@ -9,7 +9,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use fantail_engine::grip::StreamItem;
-use fantail_engine::log::block::Block;
 use fantail_engine::log::filter::Filter;
 use fantail_engine::log::tail::Blocks;
 use fantail_engine::log::view::{Step, Unread, View};
@@ -17,7 +16,7 @@ use fantail_engine::position::Position;
 
 use super::followers::Followers;
 use super::holds::{Ending, EndingKind, Hold, NOBODY, Terms, Why};
-use super::items::{Item, Mark};
+use super::items::{Item, Items, Mark};
 use super::quantum::{After, Budget, LOOK_BYTES, SEARCH_BYTES};
 use super::seat::{Kind, SeatId, State};
 use super::subscriptions::{LastIds, Subscription, Tracking};
@@ -82,9 +81,10 @@ impl Audience {
         Log { stream: CHANNELS, volume: self.channels }
     }
 
-    /// The log of the channels has a new block.
-    pub fn add_channel_block(&mut self, block: Arc<Block>) {
-        self.add_block(CHANNELS, block);
+    /// The newest items of the channels.
+    #[must_use]
+    pub fn items(&self) -> &Items {
+        &self.items
     }
 
     /// Takes over a connection that an origin holds: from now on it only listens.
@@ -98,7 +98,14 @@ impl Audience {
         let id = self.install(socket)?;
         let subscription = Rc::clone(&hold.terms.subscription);
         let number = match self.subscriptions.find(&subscription) {
-            Some(number) => number,
+            Some(number) => {
+                let row = self.subscriptions.get_mut(number);
+                // Its followers may have left while there was something to send to them.
+                if row.first == NOBODY {
+                    row.last = last;
+                }
+                number
+            }
             None => {
                 let followers = self.followers.vacant_key() as u32;
                 let watched = &mut self.watched[view.0 as usize];

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use fantail_engine::grip::{self, Label, ResponseItem, StreamItem};
 
+use super::subscriptions::Subscription;
 use crate::limits::ITEMS_MAX;
 
 /// A place in the channel log, between two items.
@@ -44,8 +45,8 @@ pub struct Item {
     pub length: u32,
     /// How it relates to the item before it.
     pub continuity: Continuity,
-    /// What the screens of held streams look at.
-    pub label: Label,
+    /// What the screens of held streams look at, and those of held responses.
+    pub labels: [Label; 2],
     /// What was published, without the content that the log has; none if its home only forgot the channel.
     pub published: Option<grip::Item>,
 }
@@ -103,6 +104,36 @@ impl Items {
         Some(self.items.range((skipped as usize).min(self.items.len())..))
     }
 
+    /// Where those who follow all of a subscription's channels go on together, if they begin each of them with the item of the
+    /// sequence in `starts`: where the last one begins. And the bytes, from each offset to the other, that they are owed of the
+    /// others before that. None if some of it is forgotten. Nothing is known behind `end`.
+    #[must_use]
+    pub fn align(&self, subscription: &Subscription, starts: &[u64], end: Mark) -> Option<(Mark, Vec<(u64, u64)>)> {
+        let (first, last) = (*starts.iter().min()?, *starts.iter().max()?);
+        let (mut mark, mut owed) = (end, Vec::new());
+        for item in self.since(Mark { sequence: first, offset: 0 })? {
+            if item.mark.sequence == last {
+                mark = item.mark;
+                break;
+            }
+            if let Some((index, _)) = subscription.channel(item.hash)
+                && item.mark.sequence >= starts[index]
+                && item.length > 0
+                && subscription.admits(item)
+            {
+                owed.push((item.mark.offset, item.end().offset));
+            }
+        }
+        Some((mark, owed))
+    }
+
+    /// The sequence of the first item at or behind `offset`, if there is one.
+    #[must_use]
+    pub fn first_at(&self, offset: u64) -> Option<u64> {
+        let first = self.items.partition_point(|item| item.mark.offset < offset);
+        self.items.get(first).map(|item| item.mark.sequence)
+    }
+
     /// The item that holds the byte at `offset`, unless it is forgotten.
     pub(super) fn at(&self, offset: u64) -> Option<&Arc<Item>> {
         let after = self.items.partition_point(|item| item.mark.offset <= offset);
@@ -114,17 +145,24 @@ impl Items {
 
 #[cfg(test)]
 mod tests {
+    use fantail_engine::grip::Screen;
+
     use super::*;
+    use crate::audience::{Followed, Tracking};
 
     fn item(sequence: u64, offset: u64, length: u32) -> Arc<Item> {
+        on(7, sequence, offset, length)
+    }
+
+    fn on(hash: u64, sequence: u64, offset: u64, length: u32) -> Arc<Item> {
         Arc::new(Item {
             channel: "c".into(),
-            hash: 7,
+            hash,
             id: None,
             mark: Mark { sequence, offset },
             length,
             continuity: Continuity::Follows,
-            label: Label::default(),
+            labels: [Label::default(), Label::default()],
             published: None,
         })
     }
@@ -148,6 +186,25 @@ mod tests {
         items.push(item(4, 15, 1), 10);
         assert_eq!((since(&items, 0), since(&items, 1)), (None, Some(vec![1, 2, 3, 4])));
         assert_eq!((at(&items, 0), items.end()), (None, Mark { sequence: 5, offset: 16 }));
+    }
+
+    #[test]
+    fn channels_that_begin_at_different_places_go_on_together() {
+        let followed = |hash| Followed { name: "c".into(), hash, tracking: Tracking::Tracked };
+        let channels = [followed(1), followed(2)].into();
+        let subscription = Subscription { channels, screen: Screen::default() };
+        let mut items = Items::default();
+        for (hash, sequence) in [(1, 0), (2, 1), (1, 2), (3, 3), (2, 4), (1, 5)] {
+            items.push(on(hash, sequence, sequence * 10, 10), 0);
+        }
+        let end = items.end();
+        let align = |starts: [u64; 2]| items.align(&subscription, &starts, end);
+        assert_eq!(align([6, 6]), Some((end, vec![])));
+        assert_eq!(align([2, 6]), Some((end, vec![(20, 30), (50, 60)])));
+        assert_eq!(align([5, 1]), Some((Mark { sequence: 5, offset: 50 }, vec![(10, 20), (40, 50)])));
+        assert_eq!(align([0, 0]), Some((Mark::default(), vec![])));
+        items.push(on(1, 6, 60, 10), 20);
+        assert_eq!(items.align(&subscription, &[1, 6], end), None, "what was owed is forgotten");
     }
 
     #[test]

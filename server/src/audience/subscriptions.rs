@@ -72,10 +72,16 @@ impl Subscription {
         self.channels.iter().enumerate().find(|(_, followed)| followed.hash == hash)
     }
 
-    /// Whether the item's content is for those who follow these channels.
+    /// Whether the item's content is for the streams that follow these channels.
     #[must_use]
     pub fn admits(&self, item: &Item) -> bool {
-        self.screen.admits(item.hash, &item.label)
+        self.screen.admits(item.hash, &item.labels[0])
+    }
+
+    /// Whether the item's response is for the requests that follow these channels.
+    #[must_use]
+    pub fn admits_response(&self, item: &Item) -> bool {
+        self.screen.admits(item.hash, &item.labels[1])
     }
 }
 
@@ -131,6 +137,7 @@ impl Subscriptions {
         self.rows.iter().map(|(number, row)| (number as u32, row))
     }
 
+    #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.rows.len()
     }

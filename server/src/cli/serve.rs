@@ -15,11 +15,12 @@ pub(super) fn run(options: &Options) -> anyhow::Result<()> {
     let server = server::start(options).context("the server can't start")?;
     let (url, data) = (format!("http://{}", server.address()), server.data().display().to_string());
     let admin = server.admin().map_or(String::new(), |address| format!("  admin:   http://{address}/\n"));
+    let control = server.control().map_or(String::new(), |address| format!("  publish: http://{address}/publish\n"));
     let banner = format!(
         "Fantail {version} listens on {url} and keeps its data in {data}\n\n  \
          follow:  curl -N -X SUBSCRIBE {url}/messages\n  \
          post:    curl --json '{{\"text\":\"hi\"}}' {url}/messages\n  \
-         look:    {url}/-/\n{admin}\n",
+         look:    {url}/-/\n{admin}{control}\n",
         version = env!("CARGO_PKG_VERSION"),
     );
     // Whoever started us may have stopped reading; the server is none the worse for it.

@@ -127,6 +127,10 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "NAME")]
     control_iss: Option<String>,
 
+    /// Who may publish if nobody is asked for credentials.
+    #[arg(long, value_enum, default_value = "local", value_name = "WHO")]
+    control_anonymous: Anonymous,
+
     /// Key by which requests to origins are signed (Grip-Sig) [default: they aren't].
     #[arg(long, value_name = "SECRET", hide_env_values = true)]
     grip_key: Option<String>,
@@ -219,6 +223,14 @@ enum Forwarded {
     Append,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+enum Anonymous {
+    /// Those of this host: the server refuses to take publishes from others.
+    Local,
+    /// Whoever reaches the listener.
+    Anybody,
+}
+
 impl Arguments {
     /// What the server is to run with, with the routes of the file.
     ///
@@ -292,7 +304,13 @@ impl Arguments {
         let token = secret("control-key", self.control_key.as_deref())?
             .map(|key| TokenKey { issuer: self.control_iss.clone(), key });
         let bearer = secret("control-bearer", self.control_bearer.as_deref())?;
-        Ok(Some(Control { listen, credentials: Credentials { basic, bearer, token } }))
+        let credentials = Credentials { basic, bearer, token };
+        anyhow::ensure!(
+            listen.ip().is_loopback() || !credentials.is_empty() || self.control_anonymous == Anonymous::Anybody,
+            "whoever reaches {listen} could publish: control-basic, control-bearer or control-key asks for credentials, and \
+             control-anonymous says that anybody may"
+        );
+        Ok(Some(Control { listen, credentials }))
     }
 }
 

@@ -98,23 +98,24 @@ pub(crate) async fn accept(core: Rc<Core>, listener: TcpListener) {
     }
 }
 
-/// Begins a conversation with everybody who comes to the admin listener, until the core closes; a few at a time.
-pub(crate) async fn accept_admins(core: Rc<Core>, listener: TcpListener) {
+/// Begins a conversation with everybody who comes to a listener for few, the admin or the control listener, until the core closes;
+/// so many at a time.
+pub(crate) async fn accept_few(core: Rc<Core>, listener: TcpListener, welcome: Welcome) {
     core.accepts(listener.as_raw_fd());
     while core.stage.get() == Stage::Open {
-        if core.has_too_many_admins() {
+        if core.has_too_many_of(welcome) {
             monoio::time::sleep(ACCEPT_PAUSE).await;
             continue;
         }
         match listener.accept().await {
             Ok((socket, _)) => {
-                core.conversation_begun(Welcome::Admin);
-                monoio::spawn(converse(Rc::clone(&core), socket, Welcome::Admin));
+                core.conversation_begun(welcome);
+                monoio::spawn(converse(Rc::clone(&core), socket, welcome));
             }
             // The listener was shut down.
             Err(error) if error.raw_os_error() == Some(libc::EINVAL) => break,
             Err(error) => {
-                tracing::debug!(%error, "the admin listener can accept no connection");
+                tracing::debug!(%error, ?welcome, "a listener can accept no connection");
                 monoio::time::sleep(ACCEPT_PAUSE).await;
             }
         }

@@ -113,6 +113,7 @@ fn survey(answer: Answer) -> Survey {
         | Answer::History(_)
         | Answer::Follow(_)
         | Answer::Deleted
+        | Answer::Channels(_)
         | Answer::Refused(_) => unreachable!("a core that is asked how it is says that"),
     }
 }
@@ -127,6 +128,7 @@ pub(super) fn deleted(answer: Answer) -> Answered {
         | Answer::Json { .. }
         | Answer::History(_)
         | Answer::Follow(_)
-        | Answer::Survey(_) => unreachable!("a stream is deleted or not"),
+        | Answer::Survey(_)
+        | Answer::Channels(_) => unreachable!("a stream is deleted or not"),
     }
 }

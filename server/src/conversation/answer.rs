@@ -62,6 +62,11 @@ impl Answered {
         Answered::new(200, content_type, Content::Owned(body))
     }
 
+    /// A line of text, with any status.
+    pub(super) fn plain(status: u16, text: impl Into<String>) -> Answered {
+        Answered::new(status, "text/plain", Content::Owned(text.into().into_bytes()))
+    }
+
     pub(super) fn fixed(content_type: &'static str, body: &'static [u8]) -> Answered {
         Answered::new(200, content_type, Content::Static(body))
     }

@@ -15,7 +15,7 @@ use monoio::io::{AsyncWriteRent, CancelableAsyncReadRent, CancelableAsyncWriteRe
 use monoio::net::TcpStream;
 
 use super::inquiry::Inquiry;
-use crate::core::{Awaiting, Core, Stage};
+use crate::core::{Awaiting, Core, Stage, Welcome};
 use crate::limits::{
     ANSWER_BYTES_PER_SECOND, ANSWER_TIME, IDLE_TIME, LINGER_BYTES_MAX, LINGER_TIME, READ_BYTES, REQUEST_TIME,
     STALL_TIME_MAX, UNASKED_BYTES_MAX,
@@ -65,7 +65,7 @@ impl Connection {
     }
 
     /// Reads until a whole head is there, and understands it.
-    pub(super) async fn read_head(&mut self, core: &Core) -> Result<Result<Inquiry, Problem>, End> {
+    pub(super) async fn read_head(&mut self, core: &Core, welcome: Welcome) -> Result<Result<Inquiry, Problem>, End> {
         self.input.drain(..self.used);
         self.used = 0;
         let mut is_begun = !self.input.is_empty();
@@ -75,7 +75,7 @@ impl Connection {
                 match http1::parse(&self.input) {
                     Ok(Parsed::Complete { request, length }) => {
                         self.used = length;
-                        return Ok(Inquiry::read(&request));
+                        return Ok(Inquiry::read(&request, welcome));
                     }
                     Ok(Parsed::Partial) => {}
                     Err(error) => return Ok(Err(error.into())),

@@ -79,7 +79,8 @@ pub(super) async fn follow(
         | Answer::Json { .. }
         | Answer::History(_)
         | Answer::Deleted
-        | Answer::Survey(_) => {
+        | Answer::Survey(_)
+        | Answer::Channels(_) => {
             unreachable!("a request to follow is answered with where it begins")
         }
     }

@@ -7,7 +7,9 @@ use fantail_engine::protocol::http1::{Connection as Persistence, Framing, Method
 use fantail_engine::protocol::problem::Problem;
 use fantail_engine::protocol::query;
 
+use super::control::Caller;
 use super::follow::SEVERAL;
+use crate::core::Welcome;
 
 /// See the module.
 pub(super) struct Inquiry {
@@ -28,11 +30,13 @@ pub(super) struct Inquiry {
     pub(super) guard: Guard,
     pub(super) key: Option<String>,
     pub(super) last_event_id: Option<String>,
+    /// What it says to the control listener, if it was sent there.
+    pub(super) caller: Option<Caller>,
 }
 
 impl Inquiry {
     /// Reads what Fantail looks at in a head.
-    pub(super) fn read(request: &Request<'_>) -> Result<Inquiry, Problem> {
+    pub(super) fn read(request: &Request<'_>, welcome: Welcome) -> Result<Inquiry, Problem> {
         let text = |name: &str| -> Result<Option<String>, Problem> {
             let Some(value) = request.field(name).filter(|value| !value.is_empty()) else { return Ok(None) };
             let text = std::str::from_utf8(value).map_err(|_| Problem::malformed(format!("{name} isn't UTF-8")))?;
@@ -63,6 +67,7 @@ impl Inquiry {
                 .field("Last-Event-ID")
                 .filter(|id| !id.is_empty())
                 .map(|id| String::from_utf8_lossy(id).into_owned()),
+            caller: (welcome == Welcome::Control).then(|| Caller::read(request)),
         })
     }
 

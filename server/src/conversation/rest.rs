@@ -19,6 +19,7 @@ use siphasher::sip128::{Hasher128, SipHasher13};
 
 use super::admin::View;
 use super::answer::{self, ACCEPT_PATCH, Answered};
+use super::control::Order;
 use super::inquiry::Inquiry;
 use super::{admin, history, own};
 use crate::core::question::{Answer, Question, WriteQuestion};
@@ -46,6 +47,8 @@ pub(super) enum Plan {
     Survey(View),
     /// It wants a stream to be gone.
     Delete(String),
+    /// It publishes, or orders something else of the control listener.
+    Control(Order),
 }
 
 /// How the body of a write is understood.
@@ -154,7 +157,12 @@ impl Plan {
         match self {
             Plan::Write(Write { key: Some(_), .. } | Write { intent: Intent::Patch | Intent::Merge, .. }) => None,
             Plan::Write(write) => Some(write.place.stream()),
-            Plan::Answer(_) | Plan::Read { .. } | Plan::Config | Plan::Survey(_) | Plan::Delete(_) => None,
+            Plan::Answer(_)
+            | Plan::Read { .. }
+            | Plan::Config
+            | Plan::Survey(_)
+            | Plan::Delete(_)
+            | Plan::Control(_) => None,
         }
     }
 
@@ -170,6 +178,7 @@ impl Plan {
             Plan::Config => Reply::Ready(admin::config(core)),
             Plan::Survey(view) => Reply::Survey { asked: core.survey_all(view.scrutiny()), view },
             Plan::Delete(stream) => Reply::Deleted(core.ask(Question::Delete(stream))),
+            Plan::Control(order) => Reply::Control(order, body),
         }
     }
 }
@@ -186,6 +195,8 @@ pub(super) enum Reply {
     Survey { asked: Vec<Asked>, view: View },
     /// Whether a stream is gone.
     Deleted(Asked),
+    /// What comes of an order, with its body.
+    Control(Order, Vec<u8>),
 }
 
 impl Reply {
@@ -209,6 +220,7 @@ impl Reply {
                 admin::show(core, &view, surveys)
             }
             Reply::Deleted(asked) => admin::deleted(asked.await),
+            Reply::Control(order, body) => order.carried_out(core, body).await,
         }
     }
 }
@@ -237,7 +249,12 @@ fn read_answer(answer: Answer, guard: &Guard, link: &str) -> Answered {
         }
         // Conditions count only where the answer would be one of success (RFC 9110, section 13.2.1).
         Answer::Refused(refused) => return refused.into(),
-        Answer::Written(_) | Answer::Follow(_) | Answer::History(_) | Answer::Deleted | Answer::Survey(_) => {
+        Answer::Written(_)
+        | Answer::Follow(_)
+        | Answer::History(_)
+        | Answer::Deleted
+        | Answer::Survey(_)
+        | Answer::Channels(_) => {
             unreachable!("a read is answered with what was read")
         }
     };
@@ -267,7 +284,8 @@ fn written(answer: Answer) -> Answered {
         | Answer::Follow(_)
         | Answer::History(_)
         | Answer::Deleted
-        | Answer::Survey(_) => {
+        | Answer::Survey(_)
+        | Answer::Channels(_) => {
             unreachable!("a write is answered with its outcome")
         }
     }

@@ -175,7 +175,8 @@ async fn ask(core: &Rc<Core>, places: Vec<Place>, from: From) -> Result<Followin
         | Answer::Json { .. }
         | Answer::History(_)
         | Answer::Deleted
-        | Answer::Survey(_) => {
+        | Answer::Survey(_)
+        | Answer::Channels(_) => {
             unreachable!("a request to follow is answered with where it begins")
         }
     }

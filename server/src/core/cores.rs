@@ -13,6 +13,7 @@ use fantail_engine::topic;
 use super::letter::{Letter, LetterBox};
 use crate::audience::Disconnect;
 use crate::config::{Control, Forwarding, Grip, Routes};
+use crate::conversation::control::credentials::Gate;
 use crate::storage::clerk::Done;
 use crate::storage::pages::Paged;
 
@@ -33,6 +34,8 @@ pub struct Settings {
     pub forwarding: Forwarding,
     /// Where and from whom publishes are taken, if they are.
     pub control: Option<Control>,
+    /// Who may publish; none if anybody who reaches the control listener may.
+    pub(crate) gate: Option<Gate>,
     /// How the server signs what it asks of origins.
     pub grip: Grip,
     /// How streams are kept.

@@ -14,8 +14,9 @@ use fantail_engine::log::block::Block;
 use fantail_engine::log::view::{Span, View};
 use fantail_engine::position::Position;
 
+use super::channels::ChannelQuestion;
 use super::question::{Answer, Question};
-use crate::audience::Scrutiny;
+use crate::audience::{Item, Reach, Scrutiny};
 use crate::storage::clerk::Done;
 use crate::storage::pages::{Paged, Volume};
 
@@ -41,6 +42,14 @@ pub(super) enum Letter {
     Damaged { volume: u64, segment: u64 },
     /// The log may be shown up to this position, which ends at this offset.
     Published { stream: Arc<str>, position: Position, end: u64 },
+    /// A conversation on core `from` wants something of the channels, whose home is here.
+    Channels { from: usize, ticket: usize, question: ChannelQuestion },
+    /// These items of channels were released; the delivery is to be told whom they reached.
+    Items { items: Arc<[Arc<Item>]>, delivery: Option<u64> },
+    /// Whatever is held and can ask its origin is to do so; the delivery is to be told how many.
+    Recover { delivery: u64 },
+    /// Whom a delivery reached on a core.
+    Reached { delivery: u64, reach: Reach },
     /// An errand of this core is done.
     Errand(Done),
     /// A page that this core asked for.

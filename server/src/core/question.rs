@@ -7,6 +7,7 @@ use fantail_engine::position::Position;
 use fantail_engine::stream::{Operation, Outcome, Refusal};
 use fantail_engine::topic::Place;
 
+use super::channels::ChannelAnswer;
 use super::following::Following;
 use super::survey::Survey;
 
@@ -83,6 +84,8 @@ pub(crate) enum Answer {
     Deleted,
     /// How a core is.
     Survey(Box<Survey>),
+    /// What the home of the channels says.
+    Channels(ChannelAnswer),
     Refused(Refused),
 }
 

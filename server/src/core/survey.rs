@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use fantail_engine::position::Position;
 
+use super::channels;
 use super::home::Kept;
 use super::letter::Letter;
 use super::question::Answer;
@@ -22,6 +23,10 @@ pub(crate) struct Survey {
     /// Conversations under way.
     pub(crate) conversations: usize,
     pub(crate) audience: audience::Counts,
+    /// The channels, at their home.
+    pub(crate) channels: channels::Counts,
+    /// Conversations that wait for items of channels, once for each of these.
+    pub(crate) attending: usize,
     pub(crate) kept: Kept,
     pub(crate) disk: disk::Counts,
     /// The streams whose home it is, of those that were written.
@@ -105,6 +110,8 @@ impl Core {
             talk: self.talk.get(),
             conversations: self.conversations.get(),
             audience: audience.counts(),
+            channels: self.channels.as_ref().map(|channels| channels.borrow().counts()).unwrap_or_default(),
+            attending: self.attendance.borrow().len(),
             kept: home.kept(),
             disk: home.disk_counts(),
             streams: home.survey(),
@@ -128,7 +135,7 @@ impl Core {
         match welcome {
             Welcome::Open => talk.accepted += 1,
             Welcome::Full => (talk.accepted, talk.turned_away) = (talk.accepted + 1, talk.turned_away + 1),
-            Welcome::Admin => {}
+            Welcome::Admin | Welcome::Control => {}
         }
         self.talk.set(talk);
     }

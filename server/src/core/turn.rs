@@ -40,6 +40,7 @@ impl Core {
             self.home.borrow_mut().persist_touched();
             is_due |= self.home.borrow().is_due();
             is_due |= self.audience.borrow_mut().turn(time);
+            self.take_returned();
             if is_due && (self.home.borrow().is_writing() || self.audience.borrow().awaits_pages()) {
                 // Who does that may have been given this CPU, and a core that is busy gives it up only when it must.
                 thread::yield_now();
@@ -103,6 +104,26 @@ impl Core {
                 Letter::Published { stream, position, end } => {
                     self.audience.borrow_mut().publish(&stream, position, end);
                     self.announce(&stream);
+                }
+                Letter::Channels { from, ticket, question } => {
+                    let channels = self.channels.as_ref().expect("they are at home on core 0");
+                    if let Some(answer) = channels.borrow_mut().ask(from, ticket, question) {
+                        self.cores.boxes[from].post(Letter::Answer { ticket, answer });
+                    }
+                }
+                Letter::Items { items, delivery } => {
+                    let reach = self.release(&items);
+                    if let Some(delivery) = delivery {
+                        self.cores.boxes[0].post(Letter::Reached { delivery, reach });
+                    }
+                }
+                Letter::Recover { delivery } => {
+                    let reach = self.recover();
+                    self.cores.boxes[0].post(Letter::Reached { delivery, reach });
+                }
+                Letter::Reached { delivery, reach } => {
+                    let channels = self.channels.as_ref().expect("they are at home on core 0");
+                    channels.borrow_mut().reached(delivery, reach);
                 }
                 Letter::Errand(done) => self.home.borrow_mut().done(done),
                 Letter::Close => self.close(),
@@ -185,6 +206,9 @@ async fn tick(core: Rc<Core>) {
         monoio::time::sleep(Duration::from_millis(995 + u64::from(clock::jitter(10)))).await;
         core.audience.borrow_mut().tick();
         core.home.borrow_mut().tick();
+        if let Some(channels) = &core.channels {
+            channels.borrow_mut().tick();
+        }
         memory::give_back();
         if second.is_multiple_of(60) {
             let conversations = core.conversations.get();

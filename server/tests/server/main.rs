@@ -10,6 +10,7 @@ mod accept;
 mod admin;
 mod conditions;
 mod config;
+mod control;
 mod documents;
 mod http;
 mod json;

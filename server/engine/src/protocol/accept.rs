@@ -27,6 +27,37 @@ pub fn choose<'a>(accept: impl IntoIterator<Item = &'a [u8]>) -> Option<Form> {
     }
 }
 
+/// How the control listener answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Notice {
+    /// `text/plain`
+    Text,
+    /// `application/json`
+    Json,
+}
+
+/// How a publisher is to be answered, given the values of all `Accept` fields, as Pushpin reads them: the last range that is
+/// understood counts, whatever it weighs, and wildcards mean text unless they say `application`. Silence means text, `None` that
+/// neither is acceptable.
+pub fn notice<'a>(accept: impl IntoIterator<Item = &'a [u8]>) -> Option<Notice> {
+    let mut is_silent = true;
+    let mut last = None;
+    for element in accept.into_iter().flat_map(elements) {
+        is_silent = false;
+        let essence = split(element, b';').next().unwrap_or_default();
+        let is = |range: &str| essence.eq_ignore_ascii_case(range.as_bytes());
+        if is("text/plain") || is("text/*") || is("*/*") || is("*") {
+            last = Some(Notice::Text);
+        } else if is("application/json") || is("application/*") {
+            last = Some(Notice::Json);
+        }
+    }
+    match is_silent {
+        true => Some(Notice::Text),
+        false => last,
+    }
+}
+
 /// Whether a client that can only be served events takes them, by name or by wildcard. Silence means yes.
 pub fn accepts_events<'a>(accept: impl IntoIterator<Item = &'a [u8]>) -> bool {
     let wishes = Wishes::read(accept);
@@ -158,6 +189,22 @@ mod tests {
 
     fn lines(case: &fixture::Case) -> impl Iterator<Item = &[u8]> {
         case.lines.iter().map(Vec::as_slice)
+    }
+
+    #[test]
+    fn publishers_are_answered_as_pushpin_answers_them() {
+        for (accept, expected) in [
+            (None, Some(Notice::Text)),
+            (Some(""), Some(Notice::Text)),
+            (Some("*/*"), Some(Notice::Text)),
+            (Some("application/json"), Some(Notice::Json)),
+            (Some("application/JSON; charset=utf-8"), Some(Notice::Json)),
+            (Some("application/json, text/plain, */*"), Some(Notice::Text)),
+            (Some("text/plain, application/*;q=0.1"), Some(Notice::Json)),
+            (Some("text/html"), None),
+        ] {
+            assert_eq!(notice(accept.map(str::as_bytes)), expected, "{accept:?}");
+        }
     }
 
     #[test]

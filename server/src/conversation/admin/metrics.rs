@@ -16,6 +16,7 @@ pub(super) fn expose(core: &Core, surveys: &[Survey]) -> Vec<u8> {
     conversations(&mut out, surveys);
     audience(&mut out, surveys);
     log(&mut out, surveys);
+    channels(&mut out, surveys);
     streams(&mut out, &followed(surveys), core);
     out.finish()
 }
@@ -84,6 +85,24 @@ fn log(out: &mut Exposition, surveys: &[Survey]) {
     counter("fantail_syncs_total", help, |survey| survey.disk.syncs);
     let help = "Times that a log couldn't be written or opened.";
     counter("fantail_log_failures_total", help, |survey| survey.kept.failures);
+}
+
+fn channels(out: &mut Exposition, surveys: &[Survey]) {
+    let mut add = |name, kind, help, count| out.single(name, kind, help, sum(surveys, count));
+    add("fantail_channels", Kind::Gauge, "Channels that are known.", |survey| survey.channels.known as u64);
+    let help = "Seats that an origin holds.";
+    add("fantail_holds", Kind::Gauge, help, |survey| survey.audience.held as u64);
+    let help = "Conversations that wait for items of channels, once for each channel.";
+    add("fantail_holds_attending", Kind::Gauge, help, |survey| survey.attending as u64);
+    let help = "Items that wait for the ones before them.";
+    add("fantail_items_waiting", Kind::Gauge, help, |survey| survey.channels.waiting as u64);
+    add("fantail_items_total", Kind::Counter, "Items that were published.", |survey| survey.channels.items);
+    let help = "Items that were dropped, as their ids had come before.";
+    add("fantail_items_duplicate_total", Kind::Counter, help, |survey| survey.channels.duplicates);
+    let help = "Items that didn't follow what their channel had before.";
+    add("fantail_gaps_total", Kind::Counter, help, |survey| survey.channels.gaps);
+    let help = "Held seats that became conversations again.";
+    add("fantail_recalls_total", Kind::Counter, help, |survey| survey.audience.recalls);
 }
 
 fn streams(out: &mut Exposition, streams: &[Followed<'_>], core: &Core) {

@@ -18,6 +18,8 @@ pub(crate) struct Server {
     address: SocketAddr,
     /// None unless its arguments ask for one.
     admin: Option<SocketAddr>,
+    /// Likewise.
+    control: Option<SocketAddr>,
     arguments: Vec<String>,
     folder: TempDir,
     /// Kibibytes that a file may grow to; beyond, writes fail.
@@ -69,6 +71,7 @@ impl Server {
             process: None,
             address,
             admin: None,
+            control: None,
             arguments,
             folder,
             file_kib_max,
@@ -157,7 +160,7 @@ impl Server {
         };
         let listens = address(&line);
         // What it has to say ends with its second empty line.
-        let mut admin = None;
+        let (mut admin, mut control) = (None, None);
         let mut empty = 0;
         while empty < 2 {
             line.clear();
@@ -166,8 +169,11 @@ impl Server {
             if line.trim_start().starts_with("admin:") {
                 admin = Some(address(&line));
             }
+            if line.trim_start().starts_with("publish:") {
+                control = Some(address(&line));
+            }
         }
-        (self.address, self.admin) = (listens, admin);
+        (self.address, self.admin, self.control) = (listens, admin, control);
         self.process = Some((child, output));
         Ok(())
     }
@@ -190,6 +196,11 @@ impl Server {
     /// A connection to its admin listener.
     pub(crate) fn admin(&self) -> Client {
         Client::connect(self.admin.expect("it has an admin listener"))
+    }
+
+    /// A connection to its control listener.
+    pub(crate) fn control(&self) -> Client {
+        Client::connect(self.control.expect("it has a control listener"))
     }
 
     pub(crate) fn pid(&self) -> u32 {
