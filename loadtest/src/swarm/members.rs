@@ -81,10 +81,10 @@ mod tests {
         let neither = br#"[{"op":"replace","path":"/load/n","value":{"n":"x","id":"n"}}]"#;
         assert_eq!((members.counter(neither), members.time(neither)), (None, None));
         let several = br#"[{"n":1,"t":5},{"n":2,"t":6}]"#;
-        let first = Write { counter: 1, time: Some(5), end: 14 };
+        let first = Write { counter: 1, time: Some(5), end: 13 };
         assert_eq!(members.write(several), Some(first));
-        assert_eq!(members.write(&several[14..]), Some(Write { counter: 2, time: Some(6), end: 14 }));
-        assert_eq!(members.write(&several[28..]), None);
+        assert_eq!(members.write(&several[13..]), Some(Write { counter: 2, time: Some(6), end: 14 }));
+        assert_eq!(members.write(&several[27..]), None);
         let others = Members::new(Some("seq="), Some("at="));
         assert_eq!((others.counter(b"seq=4 at=17"), others.time(b"seq=4 at=17")), (Some(4), Some(17)));
     }
