@@ -41,12 +41,12 @@ use slab::Slab;
 
 pub use self::census::{Listening, Scrutiny};
 pub use self::channels::{CHANNELS, Held, Reach};
+pub use self::chimes::Asking;
 use self::chimes::Chimes;
-pub use self::chimes::{Asking, KeepAlive, Rhythm};
 use self::followers::{Followers, UNSUBSCRIBED};
 pub use self::history::Log;
 use self::holds::Holds;
-pub use self::holds::{Hold, Meta, Recalled, Terms, Why};
+pub use self::holds::{Hold, Recalled, Terms, Why};
 use self::items::Items;
 pub use self::items::{Continuity, Effect, Item, Mark};
 use self::queue::{Queue, Reads};

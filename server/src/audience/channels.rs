@@ -8,6 +8,7 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use fantail_engine::grip::StreamItem;
 use fantail_engine::log::block::Block;
 use fantail_engine::log::filter::Filter;
 use fantail_engine::log::tail::Blocks;
@@ -16,7 +17,7 @@ use fantail_engine::position::Position;
 
 use super::followers::Followers;
 use super::holds::{Ending, EndingKind, Hold, NOBODY, Terms, Why};
-use super::items::{Continuity, Effect, Item, Mark};
+use super::items::{Item, Mark};
 use super::quantum::{After, Budget, LOOK_BYTES, SEARCH_BYTES};
 use super::seat::{Kind, SeatId, State};
 use super::subscriptions::{LastIds, Subscription, Tracking};
@@ -133,7 +134,7 @@ impl Audience {
         for item in self.items.since(mark).ok_or(Unread::Gone)? {
             let Some((index, followed)) = hold.terms.subscription.channel(item.hash) else { continue };
             first = first.or_else(|| ending(item, followed.tracking, last).filter(|ending| concerns(ending, hold)));
-            if followed.tracking == Tracking::Tracked {
+            if followed.tracking.has_ids() {
                 last[index].clone_from(&item.id);
             }
         }
@@ -169,13 +170,13 @@ impl Audience {
         let row = self.subscriptions.get_mut(number);
         let Some((index, followed)) = row.subscription.channel(item.hash) else { return };
         let ending = ending(item, followed.tracking, &row.last);
-        if followed.tracking == Tracking::Tracked {
+        if followed.tracking.has_ids() {
             row.last[index].clone_from(&item.id);
         }
         if let Some(ending) = ending {
             return self.end(number, &ending, reach);
         }
-        if item.effect != Effect::Content || !row.subscription.passes(item) {
+        if item.length == 0 || !row.subscription.admits(item) {
             return;
         }
         reach.streams += u64::from(followers.members);
@@ -263,7 +264,7 @@ impl Audience {
                 Step::Run(at, bytes) => {
                     budget.look((at - cursor) / SEARCH_BYTES);
                     let item = self.items.at(at).ok_or(Unread::Gone)?;
-                    if !subscription.passes(item) {
+                    if !subscription.admits(item) {
                         budget.look(LOOK_BYTES);
                         cursor = item.end().offset;
                         continue;
@@ -311,14 +312,13 @@ impl Audience {
 /// What ends those who follow an item's channel so, if they have a next link to ask where that is needed.
 fn ending(item: &Item, tracking: Tracking, last: &LastIds) -> Option<Rc<Ending>> {
     let mark = item.mark;
-    if (tracking, item.continuity) == (Tracking::Tracked, Continuity::Gap) {
+    if tracking.misses(item) {
         return Some(Ending::recall(mark, Why::Gap, last));
     }
-    match item.effect {
-        Effect::None | Effect::Content => None,
-        Effect::Close => Some(Ending::close(mark)),
-        Effect::Hint => Some(Ending::recall(mark, Why::Hint, last)),
-        Effect::Refresh => Some(Ending::recall(mark, Why::Refresh, last)),
+    match item.stream()? {
+        StreamItem::Send { .. } | StreamItem::Refresh => None,
+        StreamItem::Close => Some(Ending::close(mark)),
+        StreamItem::Hint => Some(Ending::recall(mark, Why::Hint, last)),
     }
 }
 
@@ -326,7 +326,7 @@ fn ending(item: &Item, tracking: Tracking, last: &LastIds) -> Option<Rc<Ending>>
 fn concerns(ending: &Ending, hold: &Hold) -> bool {
     match ending.kind {
         EndingKind::Close | EndingKind::Recall(Why::Gap, _) => true,
-        EndingKind::Recall(Why::Hint | Why::Refresh | Why::Recover | Why::Link, _) => hold.next.is_some(),
+        EndingKind::Recall(Why::Hint | Why::Recover | Why::Link, _) => hold.next.is_some(),
     }
 }
 

@@ -8,36 +8,18 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
+use fantail_engine::grip::{KeepAlive, Pace};
+
 use super::Audience;
 use super::holds::Hold;
 use super::quantum::{Budget, LOOK_BYTES};
 use super::seat::{Kind, SeatId, State, UNHELD};
 
-/// What a held connection is sent to show that it lives.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub struct KeepAlive {
-    /// The bytes.
-    pub data: Box<[u8]>,
-    /// Seconds between them, at least one.
-    pub seconds: u32,
-    /// Between which.
-    pub rhythm: Rhythm,
-}
-
-/// When the seconds of a keep-alive begin to count.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Rhythm {
-    /// With whatever was sent last.
-    Idle,
-    /// With the keep-alive before it.
-    Interval,
-}
-
-impl KeepAlive {
-    /// Seconds until the next one: those of a fifth less, since whoever is silent together mustn't be woken together.
-    fn next(&self, slot: u32) -> u32 {
-        self.seconds - slot % (self.seconds / 5).max(1)
-    }
+/// Seconds until a hold's next keep-alive: a fifth less than it says, or not quite so much, since holds that are silent together
+/// mustn't be woken together.
+fn seconds(keep_alive: &KeepAlive, slot: u32) -> u32 {
+    let seconds = keep_alive.timeout.as_secs() as u32;
+    seconds - slot % (seconds / 5).max(1)
 }
 
 /// A seat as it was noted for later: with the generation that it had.
@@ -101,7 +83,7 @@ impl Audience {
         let seat = *self.tiers[id.tier()].seat(id.slot());
         let terms = Rc::clone(&self.holds[seat.hold].hold.terms);
         if let Some(keep_alive) = &terms.keep_alive {
-            self.chimes.keep_alives.add(now + keep_alive.next(id.slot()), (id, seat.generation));
+            self.chimes.keep_alives.add(now + seconds(keep_alive, id.slot()), (id, seat.generation));
         }
         self.wind_link(id);
     }
@@ -112,7 +94,6 @@ impl Audience {
         let seat = *self.tiers[id.tier()].seat(id.slot());
         let Hold { terms, next, .. } = &self.holds[seat.hold].hold;
         if let (Some(seconds), Some(next)) = (terms.link_seconds, next) {
-            let seconds = seconds.max(1);
             let phase = fantail_engine::topic::hash(next) as u32 % seconds;
             // The next second that has this phase.
             let due = now + 1 + (phase + seconds - (now + 1) % seconds) % seconds;
@@ -167,10 +148,10 @@ impl Audience {
                 continue;
             }
             let Some(keep_alive) = &self.holds[seat.hold].hold.terms.keep_alive else { continue };
-            let wait = keep_alive.next(id.slot());
-            let silent_until = match keep_alive.rhythm {
-                Rhythm::Idle => seat.sent + wait,
-                Rhythm::Interval => now,
+            let wait = seconds(keep_alive, id.slot());
+            let silent_until = match keep_alive.pace {
+                Pace::Idle => seat.sent + wait,
+                Pace::Interval => now,
             };
             match seat.state {
                 State::Live if silent_until > now => {
@@ -184,7 +165,7 @@ impl Audience {
                     budget.spend(0);
                     // It lives until the enter that sends it has returned.
                     self.chimes.lent.push(Rc::clone(keep_alive));
-                    tier.send(Kind::Private, id.slot(), &keep_alive.data);
+                    tier.send(Kind::Private, id.slot(), &keep_alive.content);
                 }
                 State::Behind | State::Stalled => {}
                 State::Free | State::Recalled | State::Returning | State::Leaving | State::Closing => continue,

@@ -11,10 +11,10 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use fantail_engine::grip::{KeepAlive, Meta};
 use rustc_hash::FxHashSet;
 use slab::Slab;
 
-use super::chimes::KeepAlive;
 use super::items::Mark;
 use super::seat::SeatId;
 use super::subscriptions::{LastIds, Subscription, Subscriptions};
@@ -31,9 +31,6 @@ pub struct Hold {
     /// What the origin calls the client, for filters.
     pub meta: Rc<Meta>,
 }
-
-/// The metadata of a subscription.
-pub type Meta = [(Box<str>, Box<str>)];
 
 /// What an origin's instruction says of a hold, and which origin that is. Equal ones are to be one and the same, see
 /// [`super::Audience::share`].
@@ -58,8 +55,6 @@ pub enum Why {
     Gap,
     /// An item said that something is new.
     Hint,
-    /// An item said that something has changed.
-    Refresh,
     /// The operator asked for it.
     Recover,
     /// The next link's answer differs from what is held.

@@ -7,6 +7,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use fantail_engine::grip::{self, Label, ResponseItem, StreamItem};
+
 use crate::limits::ITEMS_MAX;
 
 /// A place in the channel log, between two items.
@@ -16,21 +18,6 @@ pub struct Mark {
     pub sequence: u64,
     /// Offset of the byte after it.
     pub offset: u64,
-}
-
-/// What an item does to the streams that are held on its channel.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Effect {
-    /// Nothing: it is for others.
-    None,
-    /// They get its bytes.
-    Content,
-    /// They end.
-    Close,
-    /// They ask their next link, if they have one: something is new.
-    Hint,
-    /// They ask their next link, if they have one: something has changed.
-    Refresh,
 }
 
 /// Whether an item follows the one before it on its channel.
@@ -55,10 +42,12 @@ pub struct Item {
     pub mark: Mark,
     /// Bytes of the log that are its content.
     pub length: u32,
-    /// What it does to held streams.
-    pub effect: Effect,
     /// How it relates to the item before it.
     pub continuity: Continuity,
+    /// What the screens of held streams look at.
+    pub label: Label,
+    /// What was published, without the content that the log has; none if its home only forgot the channel.
+    pub published: Option<grip::Item>,
 }
 
 impl Item {
@@ -67,11 +56,23 @@ impl Item {
     pub fn end(&self) -> Mark {
         Mark { sequence: self.mark.sequence + 1, offset: self.mark.offset + u64::from(self.length) }
     }
+
+    /// What it does to the streams that are held on its channel.
+    #[must_use]
+    pub fn stream(&self) -> Option<&StreamItem> {
+        self.published.as_ref()?.stream.as_ref()
+    }
+
+    /// What it does to the responses that are held on its channel.
+    #[must_use]
+    pub fn response(&self) -> Option<&ResponseItem> {
+        self.published.as_ref()?.response.as_ref()
+    }
 }
 
 /// See the module.
-#[derive(Default)]
-pub(super) struct Items {
+#[derive(Default, Debug)]
+pub struct Items {
     items: VecDeque<Arc<Item>>,
     /// Where the next one begins.
     end: Mark,
@@ -79,12 +80,13 @@ pub(super) struct Items {
 
 impl Items {
     /// Where the next item will begin.
-    pub(super) fn end(&self) -> Mark {
+    #[must_use]
+    pub fn end(&self) -> Mark {
         self.end
     }
 
     /// Adds the next item. Those go whose bytes the tail, which begins at offset `start`, doesn't have.
-    pub(super) fn push(&mut self, item: Arc<Item>, start: u64) {
+    pub fn push(&mut self, item: Arc<Item>, start: u64) {
         debug_assert!(self.items.is_empty() || item.mark == self.end, "items come in order");
         self.end = item.end();
         self.items.push_back(item);
@@ -94,7 +96,7 @@ impl Items {
     }
 
     /// The items from `mark` on; none if some of them are forgotten.
-    pub(super) fn since(&self, mark: Mark) -> Option<impl Iterator<Item = &Arc<Item>>> {
+    pub fn since(&self, mark: Mark) -> Option<impl Iterator<Item = &Arc<Item>>> {
         let first = self.items.front().map_or(self.end.sequence, |oldest| oldest.mark.sequence);
         // A mark that this core wasn't told of yet has nothing behind it.
         let skipped = mark.sequence.checked_sub(first)?;
@@ -111,18 +113,19 @@ impl Items {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     use super::*;
 
-    pub(crate) fn item(sequence: u64, offset: u64, length: u32) -> Arc<Item> {
+    fn item(sequence: u64, offset: u64, length: u32) -> Arc<Item> {
         Arc::new(Item {
             channel: "c".into(),
             hash: 7,
             id: None,
             mark: Mark { sequence, offset },
             length,
-            effect: Effect::Content,
             continuity: Continuity::Follows,
+            label: Label::default(),
+            published: None,
         })
     }
 

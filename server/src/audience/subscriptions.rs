@@ -6,17 +6,20 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+use fantail_engine::grip::Screen;
 use rustc_hash::FxHashMap;
 use slab::Slab;
 
 use super::holds::NOBODY;
-use super::items::Item;
+use super::items::{Continuity, Item};
 
 /// The channels that a connection is held for.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Subscription {
     /// At least one, in the order of the instruction.
     pub channels: Box<[Followed]>,
+    /// Which items of them are let through.
+    pub screen: Screen,
 }
 
 /// A channel that a connection is held for.
@@ -35,19 +38,44 @@ pub struct Followed {
 pub enum Tracking {
     /// A gap is answered from the next link.
     Tracked,
+    /// The same, and the channel knows nothing of the id that the origin began from, however often it is asked: the next item is a
+    /// gap, whatever it follows.
+    Adrift,
     /// Items come as they come.
     Untracked,
 }
 
+impl Tracking {
+    /// Whether something is missing before an item, for those who follow its channel so.
+    #[must_use]
+    pub fn misses(self, item: &Item) -> bool {
+        match self {
+            Tracking::Tracked => item.continuity == Continuity::Gap,
+            Tracking::Adrift => true,
+            Tracking::Untracked => false,
+        }
+    }
+
+    /// Whether the ids of the channel's items are kept.
+    pub(super) fn has_ids(self) -> bool {
+        match self {
+            Tracking::Tracked | Tracking::Adrift => true,
+            Tracking::Untracked => false,
+        }
+    }
+}
+
 impl Subscription {
     /// The channel of an item, if it is one of these.
-    pub(super) fn channel(&self, hash: u64) -> Option<(usize, &Followed)> {
+    #[must_use]
+    pub fn channel(&self, hash: u64) -> Option<(usize, &Followed)> {
         self.channels.iter().enumerate().find(|(_, followed)| followed.hash == hash)
     }
 
-    /// Whether the item's bytes are for those who follow these channels.
-    pub(super) fn passes(&self, item: &Item) -> bool {
-        self.channel(item.hash).is_some()
+    /// Whether the item's content is for those who follow these channels.
+    #[must_use]
+    pub fn admits(&self, item: &Item) -> bool {
+        self.screen.admits(item.hash, &item.label)
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::rc::Rc;
 
+use fantail_engine::grip::{self, Channel, FilterName, KeepAlive, Label, Meta, Pace, Screen, StreamItem};
+
 use super::*;
 use crate::limits::RECALLED_MAX;
 
@@ -39,6 +41,21 @@ impl Holder {
 
 const TRACKED: Tracking = Tracking::Tracked;
 const UNTRACKED: Tracking = Tracking::Untracked;
+/// Content, which is in the log.
+const SEND: StreamItem = StreamItem::Send { content: Vec::new(), filters: None };
+
+fn published(channel: &str, stream: StreamItem) -> grip::Item {
+    grip::Item {
+        channel: channel.into(),
+        id: None,
+        prev_id: None,
+        no_seq: false,
+        size: None,
+        meta: Meta::default(),
+        stream: Some(stream),
+        response: None,
+    }
+}
 
 fn subscription(channels: &[(&str, Tracking)]) -> Rc<Subscription> {
     let followed = |(name, tracking): &(&str, Tracking)| Followed {
@@ -46,7 +63,16 @@ fn subscription(channels: &[(&str, Tracking)]) -> Rc<Subscription> {
         hash: topic::hash(name),
         tracking: *tracking,
     };
-    Rc::new(Subscription { channels: channels.iter().map(followed).collect() })
+    Rc::new(Subscription { channels: channels.iter().map(followed).collect(), screen: Screen::default() })
+}
+
+fn meta(values: &[(&str, &str)]) -> Meta {
+    let body = format!(
+        r#"{{"items":[{{"channel":"c","formats":{{"http-stream":{{"action":"close"}}}},"meta":{{{}}}}}]}}"#,
+        values.iter().map(|(name, value)| format!("{name:?}:{value:?}")).collect::<Vec<_>>().join(",")
+    );
+    let items = grip::publication(body.into_bytes()).expect("a publication");
+    items.into_iter().next().expect("an item").meta
 }
 
 /// Terms without a keep-alive or a time-out.
@@ -61,7 +87,14 @@ impl Edge {
         Edge { hall, tail: Tail::new(0), mark: Mark::default(), events: 0, sent: Vec::new() }
     }
 
-    fn item(&mut self, channel: &str, id: &str, content: &[u8], effect: Effect, continuity: Continuity) -> Arc<Item> {
+    fn item(
+        &mut self,
+        channel: &str,
+        id: &str,
+        content: &[u8],
+        stream: StreamItem,
+        continuity: Continuity,
+    ) -> Arc<Item> {
         let hash = topic::hash(channel);
         if !content.is_empty() {
             let extent =
@@ -78,8 +111,9 @@ impl Edge {
             id: Some(id.into()),
             mark: self.mark,
             length: content.len() as u32,
-            effect,
             continuity,
+            label: Label::default(),
+            published: Some(published(channel, stream)),
         });
         self.mark = item.end();
         self.sent.push((channel.to_owned(), content.to_vec(), item.mark));
@@ -92,25 +126,25 @@ impl Edge {
     }
 
     fn send(&mut self, channel: &str, id: &str, content: &[u8]) -> Reach {
-        let item = self.item(channel, id, content, Effect::Content, Continuity::Follows);
+        let item = self.item(channel, id, content, SEND, Continuity::Follows);
         self.release(item)
     }
 
-    fn act(&mut self, channel: &str, effect: Effect) -> Reach {
-        let item = self.item(channel, "", b"", effect, Continuity::Follows);
+    fn act(&mut self, channel: &str, stream: StreamItem) -> Reach {
+        let item = self.item(channel, "", b"", stream, Continuity::Follows);
         self.release(item)
     }
 
     fn hold_at(&mut self, terms: Terms, next: Option<&str>, mark: Mark, buffer: Option<usize>) -> Holder {
         let (socket, held) = self.hall.connect(buffer);
         let last = terms.subscription.channels.iter().map(|followed| match followed.tracking {
-            Tracking::Tracked => Some("begun".into()),
+            Tracking::Tracked | Tracking::Adrift => Some("begun".into()),
             Tracking::Untracked => None,
         });
         let last = last.collect();
         let terms = self.hall.audience.share(terms);
         let gone = Some("http://origin/gone".into());
-        let hold = Hold { terms, next: next.map(Into::into), gone, meta: [].into() };
+        let hold = Hold { terms, next: next.map(Into::into), gone, meta: Rc::default() };
         self.hall.audience.hold(held, Held { hold, last, mark, unasked: 0 }).expect("a seat");
         self.hall.is_due = true;
         Holder { socket, got: Vec::new(), ended: false }
@@ -212,8 +246,8 @@ fn an_item_says_how_many_it_reaches() {
     assert_eq!(streams(edge.send("b", "1", b"x")), (6, 0));
     assert_eq!(streams(edge.send("c", "1", b"x")), (0, 0));
     edge.hall.rest();
-    assert_eq!(streams(edge.act("a", Effect::Hint)), (0, 5));
-    assert_eq!(streams(edge.act("b", Effect::Close)), (1, 0), "who is asking its origin isn't there");
+    assert_eq!(streams(edge.act("a", StreamItem::Hint)), (0, 5));
+    assert_eq!(streams(edge.act("b", StreamItem::Close)), (1, 0), "who is asking its origin isn't there");
     drop((holders, other));
     edge.recalled(5);
     edge.empty();
@@ -231,7 +265,7 @@ fn a_close_comes_after_what_lies_before() {
     edge.send("a", "1", &before);
     // One that begins where the close is already known of ends there, too.
     let mark = edge.sent[0].2;
-    edge.act("a", Effect::Close);
+    edge.act("a", StreamItem::Close);
     edge.send("a", "2", b"after");
     edge.send("b", "1", b"other");
     let mut late = edge.hold_at(terms(&[("a", UNTRACKED)]), None, mark, None);
@@ -261,7 +295,7 @@ fn a_gap_recalls_those_who_count_on_ids_once_they_have_what_lies_before() {
     edge.hall.rest();
     let before = vec![b'x'; 200_000];
     edge.send("a", "1", &before);
-    let gap = edge.item("a", "3", b"third", Effect::Content, Continuity::Gap);
+    let gap = edge.item("a", "3", b"third", SEND, Continuity::Gap);
     let mark = gap.mark;
     let reach = edge.release(gap);
     assert_eq!((reach.streams, reach.recalls), (1, 2));
@@ -308,7 +342,7 @@ fn what_was_told_before_the_seat_was_taken_counts() {
     edge.send("a", "1", b"1");
     let mark = edge.mark;
     edge.send("a", "2", b"2");
-    let gap = edge.item("a", "4", b"4", Effect::Content, Continuity::Gap);
+    let gap = edge.item("a", "4", b"4", SEND, Continuity::Gap);
     edge.release(gap);
     edge.send("a", "5", b"5");
     let mut holder = edge.hold_at(terms(&[("a", TRACKED)]), Some("n"), mark, None);
@@ -316,9 +350,9 @@ fn what_was_told_before_the_seat_was_taken_counts() {
     let recalled = edge.recalled(1).pop().expect("one");
     assert_eq!((recalled.last[0].as_deref(), holder.read()), (Some("2"), &b"2"[..]));
     // Of two with the same subscription, each has ids of its own until they are at one.
-    edge.act("a", Effect::Refresh);
+    edge.act("a", StreamItem::Hint);
     let recalled = edge.recalled(1).pop().expect("one");
-    assert_eq!((recalled.why, recalled.last[0].as_deref(), newer.read()), (Why::Refresh, Some("5"), &b""[..]));
+    assert_eq!((recalled.why, recalled.last[0].as_deref(), newer.read()), (Why::Hint, Some("5"), &b""[..]));
     drop((holder, newer));
     edge.empty();
 }
@@ -329,7 +363,7 @@ fn only_so_many_are_had_back_at_once() {
     let count = RECALLED_MAX * 2 + 10;
     let mut holders: Vec<_> = (0..count).map(|_| edge.hold(&[("a", TRACKED)])).collect();
     edge.hall.rest();
-    let gap = edge.item("a", "2", b"second", Effect::Content, Continuity::Gap);
+    let gap = edge.item("a", "2", b"second", SEND, Continuity::Gap);
     assert_eq!(edge.release(gap).recalls, count as u64);
     let first = edge.recalled(RECALLED_MAX);
     edge.hall.rest();
@@ -378,9 +412,9 @@ fn comings_and_goings_leave_nothing_behind() {
             5 if !holders.is_empty() => drop(holders.swap_remove(chance.below(holders.len()))),
             6 => drop(edge.send(["a", "b"][chance.below(2)], "i", &vec![b'x'; chance.below(20_000) + 1])),
             7 => {
-                let effect = [Effect::Close, Effect::Hint, Effect::Content][chance.below(3)];
-                let content: &[u8] = if effect == Effect::Content { b"gap" } else { b"" };
-                let item = edge.item(["a", "b"][chance.below(2)], "g", content, effect, Continuity::Gap);
+                let stream = [StreamItem::Close, StreamItem::Hint, SEND].swap_remove(chance.below(3));
+                let content: &[u8] = if stream == SEND { b"gap" } else { b"" };
+                let item = edge.item(["a", "b"][chance.below(2)], "g", content, stream, Continuity::Gap);
                 edge.release(item);
             }
             _ => drop(edge.hall.turn()),
@@ -409,7 +443,7 @@ fn the_end_of_the_server_waits_for_none_of_them() {
     let mut holders: Vec<_> = (0..RECALLED_MAX + 20).map(|_| edge.hold(&[("a", TRACKED)])).collect();
     let mut other = edge.hold(&[("b", UNTRACKED)]);
     edge.hall.rest();
-    edge.act("a", Effect::Hint);
+    edge.act("a", StreamItem::Hint);
     drop(edge.recalled(RECALLED_MAX));
     edge.hall.audience.farewell(b"retry: 5\n");
     edge.hall.is_due = true;
@@ -426,9 +460,9 @@ fn the_end_of_the_server_waits_for_none_of_them() {
 
 #[test]
 fn keep_alives_come_when_their_hold_says() {
-    let keep_alive = |seconds, rhythm| {
-        let data = format!("{seconds}\n").into_bytes().into();
-        Some(Rc::new(KeepAlive { data, seconds, rhythm }))
+    let keep_alive = |seconds, pace| {
+        let content = format!("{seconds}\n").into_bytes().into();
+        Some(Rc::new(KeepAlive { content, timeout: Duration::from_secs(seconds), pace }))
     };
     let mut edge = Edge::new(64);
     let mut hold = |keep_alive| {
@@ -437,9 +471,9 @@ fn keep_alives_come_when_their_hold_says() {
         edge.hold_at(terms, None, mark, None)
     };
     let mut holders = [
-        hold(keep_alive(1, Rhythm::Idle)),
-        hold(keep_alive(4, Rhythm::Idle)),
-        hold(keep_alive(4, Rhythm::Interval)),
+        hold(keep_alive(1, Pace::Idle)),
+        hold(keep_alive(4, Pace::Idle)),
+        hold(keep_alive(4, Pace::Interval)),
         hold(None),
     ];
     edge.hall.rest();
@@ -467,7 +501,8 @@ fn keep_alives_come_when_their_hold_says() {
 #[test]
 fn keep_alives_are_never_sent_to_all_at_once() {
     let mut edge = Edge::new(256);
-    let keep_alive = Rc::new(KeepAlive { data: (*b":\n").into(), seconds: 55, rhythm: Rhythm::Idle });
+    let keep_alive =
+        Rc::new(KeepAlive { content: (*b":\n").into(), timeout: Duration::from_secs(55), pace: Pace::Idle });
     let mut holders: Vec<_> = (0..200)
         .map(|_| {
             let terms = Terms { keep_alive: Some(Rc::clone(&keep_alive)), ..terms(&[("a", UNTRACKED)]) };
@@ -517,6 +552,58 @@ fn a_link_that_is_due_is_asked_once_for_all_who_have_it() {
     edge.hall.is_due = true;
     assert!(edge.recalled(19).iter().all(|recalled| recalled.why == Why::Link));
     drop(holders);
+    edge.empty();
+}
+
+#[test]
+fn a_screen_lets_through_what_it_admits_live_and_behind() {
+    let mut edge = Edge::new(64);
+    let channel = Channel { name: "a".into(), prev_id: None, filters: vec![FilterName::SkipSelf] };
+    let screened = |user: &str| {
+        let meta = meta(&[("user", user)]);
+        let plain = terms(&[("a", UNTRACKED)]);
+        let screen = Screen::new(std::slice::from_ref(&channel), &meta);
+        Terms { subscription: Rc::new(Subscription { screen, ..(*plain.subscription).clone() }), ..plain }
+    };
+    let begun = edge.mark;
+    let mut live = ["ann", "bob", "ann"].map(|user| edge.hold_at(screened(user), None, begun, None));
+    edge.hall.rest();
+    let mut owed = [Vec::new(), Vec::new()];
+    for round in 0..200 {
+        let sender = ["ann", "bob", "eve"][round % 3];
+        let content = format!("{round} {}\n", "x".repeat(3_000)).into_bytes();
+        let item = edge.item("a", "i", &content, SEND, Continuity::Follows);
+        let mut item = Arc::into_inner(item).expect("nobody else has it");
+        item.label = Label::of(&meta(&[("sender", sender)]), None);
+        let reach = edge.release(Arc::new(item));
+        assert_eq!(reach.streams, [1, 2, 3][round % 3]);
+        for (user, owed) in ["ann", "bob"].iter().zip(&mut owed) {
+            if *user != sender {
+                owed.extend_from_slice(&content);
+            }
+        }
+        edge.hall.turn();
+    }
+    let late = ["ann", "bob"].map(|user| edge.hold_at(screened(user), None, begun, Some(4096)));
+    for (index, holder) in live.iter_mut().enumerate() {
+        edge.gets(holder, &owed[index % 2]);
+    }
+    for (mut holder, owed) in late.into_iter().zip(&owed) {
+        edge.gets(&mut holder, owed);
+    }
+    drop(live);
+    edge.empty();
+}
+
+#[test]
+fn for_one_that_is_adrift_every_item_is_a_gap() {
+    let mut edge = Edge::new(16);
+    let holder = edge.hold(&[("a", Tracking::Adrift), ("b", UNTRACKED)]);
+    edge.send("b", "1", b"b");
+    assert_eq!(edge.send("a", "2", b"a").recalls, 1);
+    let recalled = edge.recalled(1).pop().expect("one");
+    assert_eq!((recalled.why, recalled.last[0].as_deref()), (Why::Gap, Some("begun")));
+    drop(holder);
     edge.empty();
 }
 
