@@ -27,7 +27,7 @@ use serde_json::json;
 /// Documents that are written in turn.
 const DOCUMENTS: u64 = 1_000;
 
-/// Events of a log that is recovered: some 19 MB.
+/// Events of a log that is recovered: some 13 MB.
 const EVENTS: u64 = 100_000;
 
 /// Events of its groups: as many as a busy core gathers while the group before is written.
