@@ -184,9 +184,9 @@ pub(crate) struct SwarmArguments {
     /// What to GET, if it isn't what is published to, or else followed: of a collection of Fantail's, its first document.
     #[arg(long, value_name = "URL", requires = "probe")]
     pub(crate) probe_url: Option<String>,
-    /// The server's process, to report its CPU time and memory.
-    #[arg(long)]
-    pub(crate) pid: Option<u32>,
+    /// The server's process, to report its CPU time and memory; by comma those of a server that is made of several.
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) pid: Vec<u32>,
     /// Write the report as JSON too.
     #[arg(long)]
     pub(crate) json: Option<PathBuf>,

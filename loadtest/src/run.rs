@@ -117,7 +117,7 @@ pub(crate) fn once(load: &Load) -> Result<Report, Failure> {
         Process::read(pid).map_err(|error| Failure::Usage(format!("--pid {pid}: {error}")))?;
     }
     let seed = plan.is_random().then_some(plan.seed);
-    let mut swarm = swarm::Run::start(plan, pid, Voice::Silent)?;
+    let mut swarm = swarm::Run::start(plan, pid.into_iter().collect(), Voice::Silent)?;
     let context = Arc::new(load.context(client));
     let attack = {
         let context = Arc::clone(&context);

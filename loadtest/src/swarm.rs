@@ -63,12 +63,10 @@ pub(crate) fn run(typed: &SwarmArguments) -> Result<(), Failure> {
     if plan.is_random() {
         eprintln!("--seed {}", plan.seed);
     }
-    let pid = typed.pid.map(|pid| pid.to_string());
-    if let Some(pid) = &pid {
-        Process::read(pid).map_err(|error| Failure::Usage(format!("--pid {pid}: {error}")))?;
-    }
+    let pids: Vec<String> = typed.pid.iter().map(u32::to_string).collect();
+    Process::read_all(&pids).map_err(|error| Failure::Usage(format!("--pid {}: {error}", pids.join(","))))?;
     prepare(&plan)?;
-    let mut run = Run::start(plan, pid, Voice::Says)?;
+    let mut run = Run::start(plan, pids, Voice::Says)?;
     run.connect()?;
     run.measure();
     run.resume();
@@ -108,7 +106,8 @@ pub(crate) struct Run {
     plan: Arc<Plan>,
     progress: Arc<Progress>,
     threads: Vec<std::thread::JoinHandle<std::io::Result<Findings>>>,
-    pid: Option<String>,
+    /// The server's processes, if they are known.
+    pids: Vec<String>,
     published: Published,
     /// Before the first connection, when all followed, and at the end of the measured time.
     readings: [Reading; 3],
@@ -129,10 +128,10 @@ pub(crate) struct Run {
 
 impl Run {
     /// Starts the threads, which begin to connect.
-    pub(crate) fn start(plan: Arc<Plan>, pid: Option<String>, voice: Voice) -> Result<Run, Failure> {
+    pub(crate) fn start(plan: Arc<Plan>, pids: Vec<String>, voice: Voice) -> Result<Run, Failure> {
         let threads = plan.connections.div_ceil(plan.share);
         let progress = Progress::new(threads, voice);
-        let before = read(pid.as_deref());
+        let before = read(&pids);
         let since_ns = plan.publishing.as_ref().map(|_| thread::unix_ns());
         let mut handles = Vec::new();
         for index in 0..threads {
@@ -150,7 +149,7 @@ impl Run {
             plan,
             progress,
             threads: handles,
-            pid,
+            pids,
             readings: [before, Reading::default(), Reading::default()],
             following: 0,
             connecting: Duration::ZERO,
@@ -193,7 +192,7 @@ impl Run {
         if interrupt::is_asked() {
             return Err(Failure::Interrupted);
         }
-        self.readings[1] = read(self.pid.as_deref());
+        self.readings[1] = read(&self.pids);
         Ok(())
     }
 
@@ -229,7 +228,7 @@ impl Run {
         self.window = start.elapsed();
         let after = self.progress.sums();
         (self.frames, self.bytes) = (after.frames - before.frames, after.bytes - before.bytes);
-        self.readings[2] = read(self.pid.as_deref());
+        self.readings[2] = read(&self.pids);
         self.probed = probe.map(Probe::end);
     }
 
@@ -340,7 +339,7 @@ fn joined(thread: std::thread::JoinHandle<std::io::Result<Findings>>) -> Result<
     }
 }
 
-fn read(pid: Option<&str>) -> Reading {
-    let server = pid.and_then(|pid| Process::read(pid).ok());
+fn read(pids: &[String]) -> Reading {
+    let server = if pids.is_empty() { None } else { Process::read_all(pids).ok() };
     Reading { server, own: Process::read("self").unwrap_or_default(), kernel: Kernel::read() }
 }

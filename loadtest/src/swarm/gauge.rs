@@ -8,7 +8,7 @@ use std::time::Duration;
 /// Ticks per second in `/proc/PID/stat`: part of Linux's user-space interface.
 const TICKS_PER_SECOND: u64 = 100;
 
-/// A process at a moment.
+/// A process, or several of them, at a moment.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Process {
     /// User and system time so far, to 10 ms.
@@ -28,6 +28,18 @@ impl Process {
             cpu: cpu(&stat),
             resident: number(&status, "VmRSS:") * 1024,
             descriptors: fs::read_dir(format!("/proc/{process}/fd")).map_or(0, |entries| entries.count() as u64),
+        })
+    }
+
+    /// Reads those of a server that is made of several, and adds them up.
+    pub(crate) fn read_all(processes: &[String]) -> io::Result<Process> {
+        processes.iter().try_fold(Process::default(), |sum, process| {
+            let one = Process::read(process)?;
+            Ok(Process {
+                cpu: sum.cpu + one.cpu,
+                resident: sum.resident + one.resident,
+                descriptors: sum.descriptors + one.descriptors,
+            })
         })
     }
 }
@@ -120,6 +132,9 @@ mod tests {
     fn this_process_and_this_host_can_be_read() {
         let own = Process::read("self").expect("a Linux host");
         assert!(own.resident > 0 && own.descriptors > 2);
+        let twice = Process::read_all(&["self".to_owned(), "self".to_owned()]).expect("a Linux host");
+        assert!(twice.descriptors >= 2 * own.descriptors && twice.cpu >= 2 * own.cpu);
+        assert!(Process::read_all(&["self".to_owned(), "none".to_owned()]).is_err());
         assert!(Kernel::read().slab > 0 && descriptors_max() > 0 && somaxconn() > 0 && ports() > 0);
         assert!(threads().contains_key(&std::process::id()), "the first thread has the process's number");
         assert_eq!(number("Slab:   17 kB", "Slab:"), 17);
