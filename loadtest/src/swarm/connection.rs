@@ -10,7 +10,7 @@ use fantail_engine::protocol::sse::{Event, Parser};
 use hdrhistogram::Histogram;
 
 use super::churn::{Farewell, Tally};
-use super::members::Members;
+use super::members::{Members, Write};
 use super::plan::{Habit, Plan, Server};
 use super::reference::{FRAME_BYTES_MAX, Reference};
 use super::ring::Intake;
@@ -380,8 +380,17 @@ impl Account<'_> {
         }
         let rules = findings.rules;
         if findings.server == Server::Foreign {
-            // Names and ids mean nothing that is known here.
-            self.frame(event.data, None, now_ns, findings);
+            // Names and ids mean nothing that is known here, and an event may hold several writes.
+            let mut data = event.data;
+            let mut write = findings.members.write(data);
+            if write.is_none() {
+                self.frame(data, None, now_ns, findings);
+            }
+            while let Some(Write { counter, time, end }) = write {
+                self.count(None, Some(counter), time, now_ns, findings);
+                data = &data[end..];
+                write = findings.members.write(data);
+            }
             return Ok(());
         }
         let position = match event.id {
@@ -526,6 +535,10 @@ mod tests {
         assert_eq!(connection.dial(None, &Id::Field), Some("0"));
         assert_eq!(connection.dial(None, &Id::Field), Some("0"), "a connection without an id doesn't take it away");
         assert_eq!(connection.ledger.close(3, findings.rules).lost, 1);
+        let several = "data: [{\"n\":1,\"t\":5000},{\"n\":2,\"t\":5000},{\"n\":4,\"t\":5000}]\n\n";
+        let (result, connection, findings) = follow_as(FOREIGN, &[HEAD, several]);
+        assert_eq!((result, findings.frames, findings.latency.len()), (Ok(()), 3, 3));
+        assert_eq!(connection.ledger.close(4, findings.rules).lost, 1);
     }
 
     #[test]
