@@ -129,7 +129,7 @@ class Nchan(Peer, Nginx):
 
     def __init__(self, buffer=1_000):
         super().__init__(NCHAN.replace("{buffer}", str(buffer)), "load_module modules/ngx_nchan_module.so;")
-        self.settings = self.http
+        self.settings = self.http.format(port="PORT")
 
     @classmethod
     def lacks(cls):
