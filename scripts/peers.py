@@ -1,4 +1,4 @@
-"""Servers of event streams that Fantail is compared with, each installed from its package and configured as its manual recommends.
+"""Servers of event streams that Fantail is compared with, each installed from its package, configured as its manual recommends.
 
 A peer is a class with a name, what it lacks on this host (`lacks`), what it says of itself (`version`, `settings`), how it is
 followed and written to, and its processes (`pids`); it runs while its `with` block does. `{topic}` in URLs and bodies stands for
@@ -129,7 +129,7 @@ class Nchan(Peer, Nginx):
 
     def __init__(self, buffer=1_000):
         super().__init__(NCHAN.replace("{buffer}", str(buffer)), "load_module modules/ngx_nchan_module.so;")
-        self.settings = self.http
+        self.settings = self.http.format(port="PORT")
 
     @classmethod
     def lacks(cls):
@@ -168,8 +168,8 @@ class Edge(Peer):
         return f"http://127.0.0.1:{self.control}/publish/"
 
 
-# What is changed of Debian's files: folders and ports so that it runs beside others; the buffer that Pushpin's makers use for many
-# connections; how much may be sent per second, and how much of that may wait; and zurl, the HTTP client, may reach 127.*.
+# What is changed of Debian's files: folders and ports so that it runs beside others; the buffer that Pushpin's makers use for
+# many connections; how much may be sent per second, and how much of that may wait; and zurl, the HTTP client, may reach 127.*.
 PUSHPIN = {
     "include": "{folder}/internal.conf",
     "rundir": "{folder}",
@@ -198,8 +198,8 @@ def changed(path, changes):
 
 class Pushpin(Edge):
     """Debian's Pushpin: a runner that starts a connection manager (condure), a proxy and a handler; and the HTTP client (zurl)
-    that these need, and that Debian's package leaves to the administrator. Clients come a few at a time: of many at once its proxy
-    answers 502 to some (fastly/pushpin#47712), whatever its limits are."""
+    that these need, and that Debian's package leaves to the administrator. Clients come a few at a time: of many at once its
+    proxy answers 502 to some (fastly/pushpin#47712), whatever its limits are."""
 
     name, reading = "Pushpin", {"foreign": True, "handshakes": 4}
 
@@ -216,7 +216,8 @@ class Pushpin(Edge):
             awaited(self.holds, self.pushpin.process, "pushpin")
             self.stack = stack.pop_all()
         changes = {name: value for name, value in PUSHPIN.items() if "{" not in value}
-        self.settings = ", ".join(f"{name}={value}" for name, value in changes.items()) + "; zurl: deny=; else Debian's; clients connect 4 at a time"
+        texts = [f"{name}={value}" for name, value in changes.items()]
+        self.settings = f"{', '.join(texts)}; zurl: deny=; else Debian's; clients connect 4 at a time"
 
     @classmethod
     def lacks(cls):
