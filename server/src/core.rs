@@ -48,6 +48,7 @@ use self::several::Severals;
 use self::survey::Talk;
 use crate::audience::{Audience, Log, Start, Wait as Arrival};
 use crate::limits::ADMIN_CONVERSATIONS_MAX;
+use crate::origin::Services;
 use crate::ring::Refused;
 use crate::storage::clerk::Clerk;
 use crate::storage::disk::Disk;
@@ -82,6 +83,7 @@ pub(crate) struct Core {
     cores: Arc<Cores>,
     home: RefCell<Home>,
     audience: RefCell<Audience>,
+    pub(crate) services: Services,
     tickets: RefCell<Slab<Ticket>>,
     nudge: Nudge,
     pub(crate) stage: Cell<Stage>,
@@ -168,6 +170,7 @@ impl Core {
             number,
             home: RefCell::new(home),
             audience: RefCell::new(audience),
+            services: Services::new(&settings.routes, settings.trust.as_ref()),
             tickets: RefCell::default(),
             nudge: Nudge::default(),
             stage: Cell::new(Stage::Open),

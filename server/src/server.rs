@@ -15,10 +15,11 @@ use monoio_uring::IoUring;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use crate::config::{Admin, Options};
+use crate::config::{Admin, Options, Routes};
 use crate::conversation::accept;
 use crate::core::{Core, Cores, Settings};
 use crate::limits::{ADMIN_CONVERSATIONS_MAX, ADMIN_RELEASE_TIME, RELEASE_TIME, STOP_TIME, TURNED_AWAY_MAX};
+use crate::origin;
 use crate::ring::Refused;
 use crate::storage::clerk::Clerk;
 use crate::storage::folder::DataFolder;
@@ -64,7 +65,7 @@ pub fn start(options: &Options) -> anyhow::Result<Server> {
         descriptors >= needed,
         "the limit of descriptors (ulimit -Hn) is {descriptors}; {needed} are needed"
     );
-    let (conversations_max, turned_away_max) = conversations_max(descriptors as usize, count);
+    let (conversations_max, turned_away_max) = conversations_max(descriptors as usize, count, &options.routes);
     let recovered = recovery::recover(folder.path(), options.policy.durability)?;
 
     probe(options.listen, RELEASE_TIME).with_context(|| format!("{} can't be listened on", options.listen))?;
@@ -83,6 +84,7 @@ pub fn start(options: &Options) -> anyhow::Result<Server> {
         data: folder.path().to_path_buf(),
         routes: Arc::clone(&options.routes),
         origin_ca: options.origin_ca.clone(),
+        trust: origin::trust(&options.routes, options.origin_ca.as_deref())?,
         forwarding: options.forwarding,
         control: options.control.clone(),
         grip: options.grip.clone(),
@@ -95,6 +97,7 @@ pub fn start(options: &Options) -> anyhow::Result<Server> {
         connections_max: options.connections_max.div_ceil(count),
     };
     let cores = Arc::new(Cores::new(settings, count)?);
+    origin::resolve(&options.routes, cores.tell_addresses())?;
     let (clerk, clerk_threads) = Clerk::start(|| cores.report())?;
     let (pager, pager_thread) = Pager::start(cores.deliver())?;
     let mut streams: Vec<Vec<Recovered>> = (0..count).map(|_| Vec::new()).collect();
@@ -261,7 +264,9 @@ fn probe(address: SocketAddr, patience: Duration) -> io::Result<()> {
 
 /// Conversations that each core may have, and those beyond that are only told that the server is full: what the files of streams
 /// and the cores themselves leave of the descriptors.
-fn conversations_max(descriptors: usize, cores: usize) -> (usize, usize) {
+fn conversations_max(descriptors: usize, cores: usize, routes: &Routes) -> (usize, usize) {
+    // One that passes to an origin has a connection there, too.
+    let descriptors = if routes.has_origins() { descriptors / 2 } else { descriptors };
     const FILES: usize = 4 * STREAMS_MAX + DESCRIPTORS_MIN as usize + ADMIN_CONVERSATIONS_MAX;
     let reserved = FILES + cores * (TURNED_AWAY_MAX + DESCRIPTORS_OF_A_CORE as usize);
     match descriptors.checked_sub(reserved) {

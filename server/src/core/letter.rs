@@ -16,6 +16,7 @@ use fantail_engine::position::Position;
 
 use super::question::{Answer, Question};
 use crate::audience::Scrutiny;
+use crate::origin::Resolved;
 use crate::storage::clerk::Done;
 use crate::storage::pages::{Paged, Volume};
 
@@ -41,6 +42,8 @@ pub(super) enum Letter {
     Damaged { volume: u64, segment: u64 },
     /// The log may be shown up to this position, which ends at this offset.
     Published { stream: Arc<str>, position: Position, end: u64 },
+    /// A name of origins has these addresses.
+    Resolved(Resolved),
     /// An errand of this core is done.
     Errand(Done),
     /// A page that this core asked for.
