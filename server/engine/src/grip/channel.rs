@@ -78,6 +78,7 @@ struct Place {
 
 /// What leaves, in this order.
 #[derive(Debug, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "one is alive at a time, and nearly all are items")]
 pub enum Release {
     /// An item.
     Item {
