@@ -1,6 +1,6 @@
 //! What Fantail's parts cost. The benches are in `benches/`, one file per noun; `scripts/bench` runs them.
 //! Programs that need two CPUs stand beside: `substrate` and `history`, which `scripts/bench` runs too, and `floor`, which
-//! `scripts/versus` runs. What they share is here.
+//! `scripts/followers` runs. What they share is here.
 
 pub mod bell;
 pub mod cpu;

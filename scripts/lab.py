@@ -3,12 +3,15 @@
 Nothing here outlives the block that started it: a process is ended and its folder removed when its `with` ends.
 """
 
-import functools, json, os, shutil, socket, statistics, subprocess, sys, tempfile, time
+import functools, json, os, resource, shutil, socket, statistics, subprocess, sys, tempfile, time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 CPUS = sorted(os.sched_getaffinity(0))
 SERVER_CPU, CLIENT_CPU = CPUS[0], CPUS[-1]
+
+# Descriptors of a server that spends one on each connection: somewhat fewer than this host allows.
+FILES = min(resource.getrlimit(resource.RLIMIT_NOFILE)[1], 20_000) - 100
 
 NGINX = """
 {modules}
@@ -39,6 +42,39 @@ def binaries():
     return {name: f"{target}/release/{name}" for name in ("fantail", "fantail-load", "floor", "history")}
 
 
+def free_port():
+    """A port that nobody listens on at this moment."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
+
+
+def awaited(is_ready, process, what):
+    """Waits until a server is ready; it is no good if it ends before, or takes longer than ten seconds."""
+    deadline = time.monotonic() + 10
+    while not is_ready():
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise RuntimeError(f"{what} doesn't start")
+        time.sleep(0.05)
+
+
+def answers(port):
+    """Whether somebody listens there."""
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
+
+
+def family(pid):
+    """A process and all that descend from it."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [pid, *(one for child in children for one in family(int(child)))]
+
+
+def cpu_seconds(pid):
+    """What the process and its threads, the kernel's workers among them, have used so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def pinned(cpu, command):
     return ["taskset", "-c", str(cpu), *map(str, command)]
 
@@ -60,10 +96,10 @@ class Process:
     """A server on its core, ended when the block ends. `command` makes it from its folder, which goes with it unless it was
     given."""
 
-    def __init__(self, command, folder=None, **options):
+    def __init__(self, command, folder=None, cpu=SERVER_CPU, **options):
         self.is_mine = folder is None
         self.folder = folder or tempfile.mkdtemp(prefix="lab-")
-        self.process = subprocess.Popen(pinned(SERVER_CPU, command(self.folder)), text=True, **options)
+        self.process = subprocess.Popen(pinned(cpu, command(self.folder)), text=True, **options)
 
     def __enter__(self):
         return self
@@ -77,6 +113,10 @@ class Process:
     @property
     def pid(self):
         return self.process.pid
+
+    def pids(self):
+        """Its process and those that it has started."""
+        return family(self.pid)
 
     def kill(self):
         """As with kill -9."""
@@ -110,20 +150,16 @@ class Nginx(Process):
     """With one worker, whose pid is `worker`. `http` is what stands in the block of that name, in which `{port}` is a free
     port and `{folder}` the folder."""
 
-    def __init__(self, http, modules=""):
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            self.port = listener.getsockname()[1]
+    def __init__(self, http, modules="", cpu=SERVER_CPU):
+        self.port = free_port()
         self.http, self.modules = http, modules
-        super().__init__(self.command, stderr=subprocess.DEVNULL)
-        deadline = time.monotonic() + 10
-        while not (workers := self.workers()):
-            assert self.process.poll() is None and time.monotonic() < deadline, "nginx doesn't start"
-            time.sleep(0.05)
-        self.worker = int(workers[0])
+        super().__init__(self.command, cpu=cpu, stderr=subprocess.DEVNULL)
+        awaited(self.workers, self.process, "nginx")
+        self.worker = int(self.workers()[0])
 
     def command(self, folder):
         http = self.http.format(folder=folder, port=self.port)
-        text = NGINX.format(folder=folder, http=http, modules=self.modules, files=18_000)
+        text = NGINX.format(folder=folder, http=http, modules=self.modules, files=FILES)
         Path(folder, "nginx.conf").write_text(text)
         # Modules are named relative to the prefix.
         os.symlink("/usr/lib/nginx/modules", f"{folder}/modules")

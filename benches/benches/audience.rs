@@ -31,6 +31,9 @@ use serde_json::json;
 /// Seats of a hall, of which both ends are in this process.
 const SEATS: usize = 1_000;
 
+/// Bytes by which documents may grow: no bound.
+const ROOM: usize = 1 << 40;
+
 const STREAM: &str = "messages";
 
 /// Both ends of so many connections.
@@ -74,7 +77,7 @@ impl Home {
         let value: Value = json!({"round": self.round, "text": "some eighty bytes, as a message or a score has them"});
         let place = Place::parse(&format!("/{}", path(document))).expect("a path");
         let operation = Operation { place, change: Change::Put(value), guard: Guard::default(), key: None };
-        self.stream.commit(&operation, 0, usize::MAX).expect("it is taken");
+        self.stream.commit(&operation, 0, ROOM).expect("it is taken");
         let sealed = self.stream.seal(0).expect("something was committed");
         self.stream.persisted();
         sealed

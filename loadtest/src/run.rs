@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use goose::metrics::GooseMetrics;
 use tokio::runtime::{Builder, Runtime};
+use tokio::time::timeout;
 
 pub(crate) use load::Load;
 use outcome::Measured;
@@ -28,6 +29,9 @@ use crate::{Failure, interrupt, reach, show};
 
 /// How often it is looked whether all are where they are waited for.
 const LOOK: Duration = Duration::from_millis(5);
+
+/// How often goose is told that the run is over.
+const AGAIN: Duration = Duration::from_millis(500);
 
 /// A run, from arguments to exit code.
 pub(crate) fn run(typed: &RunArguments) -> Result<(), Failure> {
@@ -177,13 +181,21 @@ fn close(context: &Context) {
     }
 }
 
-/// Ends goose. It takes note of the killswitch a second later at most, and forgets it when it begins.
+/// Ends goose. It takes note of the killswitch a second later at most, but forgets one that is thrown before it begins: hence
+/// again and again.
 fn end(
     runtime: &Runtime,
-    attack: tokio::task::JoinHandle<Result<GooseMetrics, goose::GooseError>>,
+    mut attack: tokio::task::JoinHandle<Result<GooseMetrics, goose::GooseError>>,
 ) -> Result<GooseMetrics, Failure> {
-    goose::trigger_killswitch("the run is over");
-    match runtime.block_on(attack) {
+    let ended = runtime.block_on(async {
+        loop {
+            goose::trigger_killswitch("the run is over");
+            if let Ok(ended) = timeout(AGAIN, &mut attack).await {
+                break ended;
+            }
+        }
+    });
+    match ended {
         Ok(Ok(metrics)) => Ok(metrics),
         Ok(Err(error)) => Err(Failure::Machine(format!("goose: {error}"))),
         Err(error) => Err(Failure::Machine(format!("goose: {error}"))),

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use thiserror::Error;
 
+use crate::report::figures::Unit;
 use crate::report::{Objective, Report};
 
 /// One objective.
@@ -157,8 +158,9 @@ impl Slo {
             Relation::More => found > self.bound,
         };
         let text = |found: f64| match self.what {
-            What::Latency(_) => format!("{:.2} ms", found / 1e3),
-            What::Errors | What::Gaps | What::Repeats | What::Reordered | What::Rate => format!("{found:.0}"),
+            What::Latency(_) => Unit::Time.text(found),
+            What::Errors | What::Gaps | What::Repeats | What::Reordered => Unit::Count.text(found),
+            What::Rate => Unit::PerSecond.text(found),
         };
         Objective { stated: self.stated.clone(), found: found.map(text), met: found.is_some_and(holds) }
     }

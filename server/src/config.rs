@@ -15,8 +15,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+pub use fantail_engine::protocol::http1::Forwarding;
 use fantail_engine::stream::journal::Policy;
-use serde::Serialize;
 
 pub use self::origin::{Authority, Follow, Health, OriginAddress, Origins, Timeouts};
 pub use self::route::{Route, Routes, Target};
@@ -64,16 +64,6 @@ pub enum Admin {
     At(SocketAddr),
     /// At this address, or nowhere if that can't be had.
     IfFree(SocketAddr),
-}
-
-/// What becomes of `Forwarded` and `X-Forwarded-*` that a client sends.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Forwarding {
-    /// Nothing: who is connected is the client.
-    Replace,
-    /// They are kept and added to: whoever is connected is a proxy of ours, and says who the client is.
-    Append,
 }
 
 /// The control listener.

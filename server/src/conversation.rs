@@ -1,7 +1,7 @@
 //! Connections that talk: one async task each, sequential from the first byte to the last answer or the hand-over.
 //!
 //! A conversation reads a request, does what it asks, and answers; then the next. Writes that came together are begun together
-//! and answered together. A request to follow ends it: once the head and the first block are written, the socket goes to the
+//! and answered together. A request that a route gives to an origin passes through. A request to follow ends it: once the head and the first block are written, the socket goes to the
 //! audience and the task is over.
 
 pub(crate) mod accept;
@@ -15,9 +15,11 @@ pub(crate) mod hold;
 mod inquiry;
 mod own;
 mod pipeline;
+mod proxy;
 mod rest;
 mod several;
 
+use std::net::IpAddr;
 use std::rc::Rc;
 
 use fantail_engine::protocol::http1::{self, BodyReader, Connection as Persistence, Method};
@@ -26,7 +28,9 @@ use monoio::net::TcpStream;
 
 use self::answer::Answered;
 use self::connection::{Connection, End};
+use self::inquiry::Inquiry;
 use self::pipeline::Pipeline;
+use self::proxy::Passing;
 use self::rest::Plan;
 use crate::core::{Core, Welcome};
 use fantail_engine::limits::BODY_BYTES_MAX;
@@ -39,9 +43,33 @@ enum Next {
     Over,
 }
 
+/// A request whose head was read.
+enum Request {
+    /// The store's, or the server's own.
+    Own(Inquiry),
+    /// An origin's.
+    Passing(Passing),
+    /// Nobody's.
+    Refused(Problem),
+}
+
+impl Request {
+    fn understand(core: &Core, welcome: Welcome, request: &http1::Request<'_>, peer: IpAddr) -> Request {
+        let service = match welcome {
+            Welcome::Admin | Welcome::Control => None,
+            Welcome::Open | Welcome::Full => proxy::service(core, request),
+        };
+        let understood = match service {
+            Some(service) => Passing::read(core, service, request, peer).map(Request::Passing),
+            None => Inquiry::read(request, welcome).map(Request::Own),
+        };
+        understood.unwrap_or_else(Request::Refused)
+    }
+}
+
 /// Talks until the connection ends or is handed to the audience.
-async fn converse(core: Rc<Core>, socket: TcpStream, welcome: Welcome) {
-    let mut connection = Connection::new(socket);
+async fn converse(core: Rc<Core>, socket: TcpStream, peer: IpAddr, welcome: Welcome) {
+    let mut connection = Connection::new(socket, peer);
     let mut pipeline = Pipeline::default();
     loop {
         match exchange(&core, connection, welcome, &mut pipeline).await {
@@ -63,7 +91,15 @@ async fn exchange(
     if pipeline.is_due(&connection) {
         pipeline.settle(core, &mut connection).await?;
     }
-    let inquiry = connection.read_head(core, welcome).await?;
+    let read = connection.read_head(core, |request, peer| Request::understand(core, welcome, request, peer)).await?;
+    let inquiry = match read {
+        Ok(Request::Passing(passing)) => {
+            pipeline.settle(core, &mut connection).await?;
+            return proxy::pass(core, connection, passing, welcome).await;
+        }
+        Ok(Request::Own(inquiry)) => Ok(inquiry),
+        Ok(Request::Refused(problem)) | Err(problem) => Err(problem),
+    };
     let plan = inquiry.as_ref().ok().and_then(|inquiry| match welcome {
         Welcome::Admin => Some(admin::plan(inquiry)),
         Welcome::Control => Some(control::plan(core, inquiry)),

@@ -53,6 +53,7 @@ use self::several::Severals;
 use self::survey::Talk;
 use crate::audience::{Audience, Log, Start, Wait as Arrival};
 use crate::limits::{ADMIN_CONVERSATIONS_MAX, CONTROL_CONVERSATIONS_MAX};
+use crate::origin::Services;
 use crate::ring::Refused;
 use crate::storage::clerk::Clerk;
 use crate::storage::disk::Disk;
@@ -93,6 +94,7 @@ pub(crate) struct Core {
     channels: Option<RefCell<Channels>>,
     /// The conversations that wait for items of channels.
     attendance: RefCell<Attendance>,
+    pub(crate) services: Services,
     tickets: RefCell<Slab<Ticket>>,
     nudge: Nudge,
     pub(crate) stage: Cell<Stage>,
@@ -185,6 +187,7 @@ impl Core {
             audience: RefCell::new(audience),
             channels,
             attendance: RefCell::default(),
+            services: Services::new(&settings.routes, settings.trust.as_ref()),
             tickets: RefCell::default(),
             nudge: Nudge::default(),
             stage: Cell::new(Stage::Open),

@@ -9,6 +9,8 @@ pub(crate) mod conversation;
 pub mod core;
 mod limits;
 mod memory;
+mod origin;
+mod peer;
 pub mod ring;
 pub mod server;
 pub mod storage;

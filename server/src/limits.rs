@@ -139,6 +139,43 @@ pub(crate) const ROUTES_MAX: usize = 256;
 /// Origins of a route.
 pub(crate) const ORIGINS_MAX: usize = 64;
 
+/// Connections of a core to one origin, at rest or not. More requests at once than that are refused: an origin that needs longer for
+/// each of so many is past helping.
+pub(crate) const ORIGIN_CONNECTIONS_MAX: usize = 4_096;
+
+/// Those of them that rest, between requests; each keeps a buffer of [`READ_BYTES`].
+pub(crate) const ORIGIN_RESTING_MAX: usize = 256;
+
+/// How long a connection may rest. Origins that close earlier are found out before a request is sent.
+pub(crate) const ORIGIN_REST_TIME: Duration = Duration::from_secs(60);
+
+/// How long a connection may have rested to be used without a look: no origin closes one so soon after it answered, unless it dies.
+pub(crate) const ORIGIN_TRUSTED_REST_TIME: Duration = Duration::from_millis(20);
+
+/// Requests in a row that an origin fails before it is out.
+pub(crate) const ORIGIN_FAILURES_MAX: u32 = 3;
+
+/// How long an origin that is out is asked only if no other can be: what nginx gives it.
+pub(crate) const ORIGIN_OUT_TIME: Duration = Duration::from_secs(10);
+
+/// From one look-up of origins' names to the next: short against the minutes that a move of a service takes.
+pub(crate) const RESOLVE_TIME: Duration = Duration::from_secs(10);
+
+/// Origins that one request is tried with, and connections at rest that turn out to be closed, before it is given up.
+pub(crate) const ATTEMPTS_MAX: usize = 4;
+
+/// Interim responses before the final one.
+pub(crate) const INTERIMS_MAX: usize = 16;
+
+/// Bytes that one read of a body that passes takes: what a slow client holds back in memory.
+pub(crate) const PASSED_BYTES: usize = 32 * 1024;
+
+/// How often it is looked whether a client is still there that waits for its origin. Requests that are answered sooner go without.
+pub(crate) const WATCH_TIME: Duration = Duration::from_secs(1);
+
+/// How long a client may take nothing of a response that passes: the origin waits with it.
+pub(crate) const PASSED_STALL_TIME: Duration = Duration::from_secs(60);
+
 /// How long a connection to an origin may take if the route doesn't say: a lost packet is sent again twice meanwhile.
 pub(crate) const CONNECT_TIME: Duration = Duration::from_secs(5);
 

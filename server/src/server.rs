@@ -23,6 +23,7 @@ use crate::core::{Core, Cores, Settings, Welcome};
 use crate::limits::{
     ADMIN_CONVERSATIONS_MAX, ADMIN_RELEASE_TIME, CONTROL_CONVERSATIONS_MAX, RELEASE_TIME, STOP_TIME, TURNED_AWAY_MAX,
 };
+use crate::origin;
 use crate::ring::Refused;
 use crate::storage::clerk::Clerk;
 use crate::storage::folder::DataFolder;
@@ -69,8 +70,7 @@ pub fn start(options: &Options) -> anyhow::Result<Server> {
         descriptors >= needed,
         "the limit of descriptors (ulimit -Hn) is {descriptors}; {needed} are needed"
     );
-    let controls_max = options.control.as_ref().map_or(0, |_| CONTROL_CONVERSATIONS_MAX);
-    let (conversations_max, turned_away_max) = conversations_max(descriptors as usize, count, controls_max);
+    let (conversations_max, turned_away_max) = conversations_max(descriptors as usize, count, options);
     let recovered = recovery::recover(folder.path(), options.policy.durability)?;
 
     probe(options.listen, RELEASE_TIME).with_context(|| format!("{} can't be listened on", options.listen))?;
@@ -91,6 +91,7 @@ pub fn start(options: &Options) -> anyhow::Result<Server> {
         data: folder.path().to_path_buf(),
         routes: Arc::clone(&options.routes),
         origin_ca: options.origin_ca.clone(),
+        trust: origin::trust(&options.routes, options.origin_ca.as_deref())?,
         forwarding: options.forwarding,
         gate: options.control.as_ref().map(|control| Gate::of(&control.credentials)).transpose()?.flatten(),
         control: control.clone(),
@@ -104,6 +105,7 @@ pub fn start(options: &Options) -> anyhow::Result<Server> {
         connections_max: options.connections_max.div_ceil(count),
     };
     let cores = Arc::new(Cores::new(settings, count)?);
+    origin::resolve(&options.routes, cores.tell_addresses())?;
     let (clerk, clerk_threads) = Clerk::start(|| cores.report())?;
     let (pager, pager_thread) = Pager::start(cores.deliver())?;
     let mut streams: Vec<Vec<Recovered>> = (0..count).map(|_| Vec::new()).collect();
@@ -303,7 +305,10 @@ fn probe(address: SocketAddr, patience: Duration) -> io::Result<()> {
 
 /// Conversations that each core may have, and those beyond that are only told that the server is full: what the files of streams
 /// and the cores themselves leave of the descriptors.
-fn conversations_max(descriptors: usize, cores: usize, controls_max: usize) -> (usize, usize) {
+fn conversations_max(descriptors: usize, cores: usize, options: &Options) -> (usize, usize) {
+    let controls_max = options.control.as_ref().map_or(0, |_| CONTROL_CONVERSATIONS_MAX);
+    // One that passes to an origin has a connection there, too.
+    let descriptors = if options.routes.has_origins() { descriptors / 2 } else { descriptors };
     const FILES: usize = 4 * STREAMS_MAX + DESCRIPTORS_MIN as usize + ADMIN_CONVERSATIONS_MAX;
     let reserved = FILES + controls_max + cores * (TURNED_AWAY_MAX + DESCRIPTORS_OF_A_CORE as usize);
     match descriptors.checked_sub(reserved) {

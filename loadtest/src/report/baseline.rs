@@ -127,7 +127,13 @@ impl Comparison {
     pub(crate) fn sentence(&self) -> String {
         let names = |verdict| {
             let of = self.differences.iter().filter(|difference| difference.verdict == verdict);
-            of.map(|difference| difference.name.as_str()).collect::<Vec<_>>().join(", ")
+            let mut names: Vec<&str> = of.map(|difference| difference.name.as_str()).collect();
+            let others = names.len().saturating_sub(NAMED_MAX);
+            names.truncate(NAMED_MAX);
+            match others {
+                0 => names.join(", "),
+                others => format!("{} and {others} more", names.join(", ")),
+            }
         };
         match (names(Verdict::Worse), names(Verdict::Better)) {
             (worse, better) if worse.is_empty() && better.is_empty() => {
@@ -139,6 +145,9 @@ impl Comparison {
         }
     }
 }
+
+/// Figures that the sentence names; all are in the table.
+const NAMED_MAX: usize = 6;
 
 /// What the two differ in before anything was measured.
 fn notes(before: &Report, now: &Report) -> Vec<String> {

@@ -27,7 +27,7 @@ pub(crate) async fn ask(
     wanted: &[u16],
 ) -> Option<Answer> {
     let start = Instant::now();
-    let answer = whole(request).await;
+    let answer = whole(request.timeout(context.patience)).await;
     let took = start.elapsed();
     let (status, why) = match &answer {
         Ok(answer) if wanted.contains(&answer.status.as_u16()) => (Some(answer.status.as_u16()), None),

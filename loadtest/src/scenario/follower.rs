@@ -7,7 +7,7 @@ use fantail_engine::protocol::sse::{Event, Parser};
 use reqwest::header::{ACCEPT, HeaderName};
 use reqwest::{Response, StatusCode};
 use serde_json::{Value, json};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::ask::reason;
 use super::context::Context;
@@ -69,6 +69,11 @@ impl Follower {
     /// # Errors
     /// Why there is no stream.
     pub(crate) async fn open(&mut self, context: &Context) -> Result<(), String> {
+        let asked = timeout(context.patience, self.ask(context)).await;
+        asked.unwrap_or_else(|_| Err("follow: no answer in time".to_owned()))
+    }
+
+    async fn ask(&mut self, context: &Context) -> Result<(), String> {
         let mut last = self.last_event_id(context);
         if last.is_none() && context.urls.map.is_some() {
             let (value, position) = self.map(context).await?;

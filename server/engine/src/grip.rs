@@ -33,7 +33,7 @@ pub use link::{Link, LinkError, Next};
 pub use member::MemberError;
 pub use meta::{Meta, MetaError};
 pub use name::NameError;
-pub use response::{HeldBodyError, Response, ResponseHead, patched};
+pub use response::{Header, HeldBodyError, Response, ResponseHead, patched};
 pub use screen::{Label, Screen};
 pub use signature::{KeyError, KeyText, Signer, TokenError, Verifier};
 pub use substitution::{Renderer, Substitution, SubstitutionError};

@@ -174,10 +174,10 @@ pub const CHANNEL_IDLE_MS: u64 = 60 * 60 * 1000;
 /// Milliseconds that an id on a channel is remembered, so that who publishes it again does so in vain.
 pub const ITEM_SEEN_MS: u64 = 60 * 1000;
 
-/// Ids that are remembered, 64 bytes each, of all channels: 4,000 items a second for as long as an id is remembered.
+/// Ids that are remembered, some 100 bytes each, of all channels: 4,000 items a second for as long as an id is remembered.
 pub const ITEMS_SEEN_MAX: usize = 256 * 1024;
 
-/// Ids whose place in the log of channels is known, 80 bytes each: a hold that begins at one of them needs no request.
+/// Ids whose place in the log of channels is known, some 120 bytes each: a hold that begins at one needs no request.
 /// The log's tail has room for some that many items of 40 bytes.
 pub const ITEM_PLACES_MAX: usize = 64 * 1024;
 

@@ -12,4 +12,4 @@ pub mod problem;
 pub mod sse;
 
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;

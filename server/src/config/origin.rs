@@ -53,7 +53,7 @@ pub enum OriginAddress {
 }
 
 /// A host and a port.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Authority {
     /// A name or an address, one of IPv6 without its brackets.
     pub host: String,

@@ -68,7 +68,7 @@ pub(crate) async fn accept(core: Rc<Core>, listener: TcpListener) {
             }
         }
         match listener.accept().await {
-            Ok((socket, _)) => {
+            Ok((socket, peer)) => {
                 is_paused = false;
                 if failed > 0 && failed_at.elapsed() > TROUBLE_TIME {
                     tracing::info!(failed, "connections can be accepted again");
@@ -78,7 +78,7 @@ pub(crate) async fn accept(core: Rc<Core>, listener: TcpListener) {
                 let is_full = is_crowded || core.has_too_many_connections();
                 let welcome = if is_full { Welcome::Full } else { Welcome::Open };
                 core.conversation_begun(welcome);
-                monoio::spawn(converse(Rc::clone(&core), socket, welcome));
+                monoio::spawn(converse(Rc::clone(&core), socket, peer.ip(), welcome));
             }
             // The listener was shut down.
             Err(error) if error.raw_os_error() == Some(libc::EINVAL) => break,
@@ -108,9 +108,9 @@ pub(crate) async fn accept_few(core: Rc<Core>, listener: TcpListener, welcome: W
             continue;
         }
         match listener.accept().await {
-            Ok((socket, _)) => {
+            Ok((socket, peer)) => {
                 core.conversation_begun(welcome);
-                monoio::spawn(converse(Rc::clone(&core), socket, welcome));
+                monoio::spawn(converse(Rc::clone(&core), socket, peer.ip(), welcome));
             }
             // The listener was shut down.
             Err(error) if error.raw_os_error() == Some(libc::EINVAL) => break,

@@ -4,21 +4,25 @@
 //! cancellation, since the socket may go to the audience next.
 
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::net::IpAddr;
+use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
-use fantail_engine::protocol::http1::{self, BodyReader, Framing, Parsed};
+use fantail_engine::protocol::http1::{self, BodyError, BodyReader, Framing, Parsed, Request};
 use fantail_engine::protocol::problem::Problem;
-use monoio::io::{AsyncWriteRent, CancelableAsyncReadRent, CancelableAsyncWriteRent, Canceller};
+use monoio::buf::IoBuf;
+use monoio::io::{
+    AsyncReadRent, AsyncWriteRent, CancelableAsyncReadRent, CancelableAsyncWriteRent, Canceller, OwnedReadHalf,
+    OwnedWriteHalf, Splitable,
+};
 use monoio::net::TcpStream;
 
-use super::inquiry::Inquiry;
-use crate::core::{Awaiting, Core, Stage, Welcome};
+use crate::core::{Awaiting, Core, Stage};
 use crate::limits::{
-    ANSWER_BYTES_PER_SECOND, ANSWER_TIME, IDLE_TIME, LINGER_BYTES_MAX, LINGER_TIME, READ_BYTES, REQUEST_TIME,
-    STALL_TIME_MAX, UNASKED_BYTES_MAX,
+    ANSWER_BYTES_PER_SECOND, ANSWER_TIME, IDLE_TIME, LINGER_BYTES_MAX, LINGER_TIME, PASSED_STALL_TIME, READ_BYTES,
+    REQUEST_TIME, STALL_TIME_MAX, UNASKED_BYTES_MAX,
 };
 
 /// The connection is over and nobody is left to tell.
@@ -38,6 +42,8 @@ pub(super) enum Heard {
 /// See the module.
 pub(super) struct Connection {
     socket: TcpStream,
+    /// Who is at the other end.
+    peer: IpAddr,
     /// Bytes that were read and not used: `used..`.
     input: Vec<u8>,
     used: usize,
@@ -52,9 +58,10 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(socket: TcpStream) -> Connection {
+    pub(super) fn new(socket: TcpStream, peer: IpAddr) -> Connection {
         Connection {
             socket,
+            peer,
             input: Vec::new(),
             used: 0,
             chunk: Vec::new(),
@@ -64,8 +71,12 @@ impl Connection {
         }
     }
 
-    /// Reads until a whole head is there, and understands it.
-    pub(super) async fn read_head(&mut self, core: &Core, welcome: Welcome) -> Result<Result<Inquiry, Problem>, End> {
+    /// Reads until a whole head is there, and returns what `understand` makes of it and of who has sent it.
+    pub(super) async fn read_head<T>(
+        &mut self,
+        core: &Core,
+        understand: impl FnOnce(&Request<'_>, IpAddr) -> T,
+    ) -> Result<Result<T, Problem>, End> {
         self.input.drain(..self.used);
         self.used = 0;
         let mut is_begun = !self.input.is_empty();
@@ -75,7 +86,7 @@ impl Connection {
                 match http1::parse(&self.input) {
                     Ok(Parsed::Complete { request, length }) => {
                         self.used = length;
-                        return Ok(Inquiry::read(&request, welcome));
+                        return Ok(Ok(understand(&request, self.peer)));
                     }
                     Ok(Parsed::Partial) => {}
                     Err(error) => return Ok(Err(error.into())),
@@ -102,6 +113,13 @@ impl Connection {
                 Err(_) => return Err(End::Gone),
             }
         }
+    }
+
+    /// Appends to `out` what is there of a body.
+    pub(super) fn feed(&mut self, reader: &mut BodyReader, out: &mut Vec<u8>) -> Result<(), BodyError> {
+        let fed = reader.feed(&self.input[self.used..], out)?;
+        self.used += fed.consumed;
+        Ok(())
     }
 
     /// Reads until the body is whole.
@@ -221,6 +239,39 @@ impl Connection {
         Ok(())
     }
 
+    /// Writes all of what passes from an origin and gives the memory back, empty; however slowly the peer takes it, as long as it
+    /// takes something.
+    pub(super) async fn pass(&mut self, bytes: Vec<u8>) -> Result<Vec<u8>, End> {
+        pass(&mut self.socket, bytes).await
+    }
+
+    /// The descriptor, for a look at what the peer says.
+    pub(super) fn descriptor(&self) -> RawFd {
+        self.socket.as_raw_fd()
+    }
+
+    /// The two directions apart.
+    pub(super) fn split(self) -> (Inlet, Outlet) {
+        let fd = self.socket.as_raw_fd();
+        let (inbound, outbound) = self.socket.into_split();
+        let inlet = Inlet { socket: inbound, peer: self.peer, input: self.input, used: self.used, chunk: self.chunk };
+        (inlet, Outlet { socket: outbound, fd })
+    }
+
+    /// The two directions of one connection together again.
+    pub(super) fn unite(inlet: Inlet, outlet: Outlet) -> Connection {
+        let Ok(socket) = inlet.socket.reunite(outlet.socket) else { unreachable!("they are of one socket") };
+        let Inlet { peer, input, used, chunk, .. } = inlet;
+        Connection { input, used, chunk, ..Connection::new(socket, peer) }
+    }
+
+    /// Ends the connection so that the peer can't take what came for all there is.
+    pub(super) fn reset(self) {
+        let socket = socket2::Socket::from(self.into_socket());
+        // Without it, the end only looks as if it were a good one.
+        drop(socket.set_linger(Some(Duration::ZERO)));
+    }
+
     /// Shuts the write side down and reads on for a while: closing with unread input would reset the connection, and the
     /// reset would eat the answer.
     pub(super) async fn close(&mut self) {
@@ -243,6 +294,76 @@ impl Connection {
         // SAFETY: the runtime gives the descriptor up, and no operation on it is under way.
         unsafe { OwnedFd::from_raw_fd(self.socket.into_raw_fd()) }
     }
+}
+
+/// What comes from the peer, while something else goes to it. A future of it that is dropped loses bytes.
+pub(super) struct Inlet {
+    socket: OwnedReadHalf<TcpStream>,
+    peer: IpAddr,
+    input: Vec<u8>,
+    used: usize,
+    chunk: Vec<u8>,
+}
+
+impl Inlet {
+    /// Appends to `out` what is there of a body.
+    pub(super) fn feed(&mut self, reader: &mut BodyReader, out: &mut Vec<u8>) -> Result<(), BodyError> {
+        let fed = reader.feed(&self.input[self.used..], out)?;
+        self.used += fed.consumed;
+        Ok(())
+    }
+
+    /// Appends to `out` all that is there.
+    pub(super) fn take(&mut self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.input[self.used..]);
+        self.used = self.input.len();
+    }
+
+    /// Reads more; zero at the end.
+    pub(super) async fn read(&mut self) -> io::Result<usize> {
+        self.input.drain(..self.used);
+        self.used = 0;
+        let mut chunk = std::mem::take(&mut self.chunk);
+        chunk.clear();
+        chunk.reserve(READ_BYTES);
+        let (result, chunk) = self.socket.read(chunk).await;
+        self.input.extend_from_slice(&chunk[..*result.as_ref().unwrap_or(&0)]);
+        self.chunk = chunk;
+        result
+    }
+}
+
+/// What goes to the peer, while something else comes from it.
+pub(super) struct Outlet {
+    socket: OwnedWriteHalf<TcpStream>,
+    fd: RawFd,
+}
+
+impl Outlet {
+    /// See [`Connection::pass`].
+    pub(super) async fn pass(&mut self, bytes: Vec<u8>) -> Result<Vec<u8>, End> {
+        pass(&mut self.socket, bytes).await
+    }
+
+    /// See [`Connection::descriptor`].
+    pub(super) fn descriptor(&self) -> RawFd {
+        self.fd
+    }
+}
+
+async fn pass(socket: &mut impl AsyncWriteRent, mut bytes: Vec<u8>) -> Result<Vec<u8>, End> {
+    let mut written = 0;
+    while written < bytes.len() {
+        let write = socket.write(bytes.slice(written..));
+        let Ok((result, slice)) = monoio::time::timeout(PASSED_STALL_TIME, write).await else { return Err(End::Gone) };
+        bytes = slice.into_inner();
+        match result {
+            Ok(0) | Err(_) => return Err(End::Gone),
+            Ok(count) => written += count,
+        }
+    }
+    bytes.clear();
+    Ok(bytes)
 }
 
 fn late() -> Problem {

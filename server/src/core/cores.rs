@@ -9,11 +9,13 @@ use std::time::Instant;
 
 use fantail_engine::stream::journal::Policy;
 use fantail_engine::topic;
+use rustls::ClientConfig;
 
 use super::letter::{Letter, LetterBox};
 use crate::audience::Disconnect;
 use crate::config::{Control, Forwarding, Grip, Routes};
 use crate::conversation::control::credentials::Gate;
+use crate::origin::Resolved;
 use crate::storage::clerk::Done;
 use crate::storage::pages::Paged;
 
@@ -30,6 +32,8 @@ pub struct Settings {
     pub routes: Arc<Routes>,
     /// Certificates that origins' are trusted by, besides those of the system.
     pub origin_ca: Option<PathBuf>,
+    /// How TLS is spoken to origins, if to any.
+    pub trust: Option<Arc<ClientConfig>>,
     /// What becomes of what a client says of those before it.
     pub forwarding: Forwarding,
     /// Where and from whom publishes are taken, if they are.
@@ -95,6 +99,12 @@ impl Cores {
     pub fn deliver(&self) -> impl Fn(usize, Paged) + Send + 'static {
         let boxes = Arc::clone(&self.boxes);
         move |core, paged| boxes[core].post(Letter::Page(paged))
+    }
+
+    /// What is called when a name of origins has other addresses.
+    pub(crate) fn tell_addresses(&self) -> impl Fn(Resolved) + Send + 'static {
+        let boxes = Arc::clone(&self.boxes);
+        move |resolved| boxes.iter().for_each(|letters| letters.post(Letter::Resolved(resolved.clone())))
     }
 
     /// Asks all cores to accept nothing more and to end their conversations.

@@ -17,6 +17,7 @@ use fantail_engine::position::Position;
 use super::channels::ChannelQuestion;
 use super::question::{Answer, Question};
 use crate::audience::{Item, Reach, Scrutiny};
+use crate::origin::Resolved;
 use crate::storage::clerk::Done;
 use crate::storage::pages::{Paged, Volume};
 
@@ -50,6 +51,8 @@ pub(super) enum Letter {
     Recover { delivery: u64 },
     /// Whom a delivery reached on a core.
     Reached { delivery: u64, reach: Reach },
+    /// A name of origins has these addresses.
+    Resolved(Resolved),
     /// An errand of this core is done.
     Errand(Done),
     /// A page that this core asked for.

@@ -14,7 +14,7 @@ use super::letter::Letter;
 use super::question::Answer;
 use super::{Core, Stage, clock};
 use crate::limits::{BREATH_STEPS, BREATH_TIME, FAN_OUT_TIME, FAN_OUT_TIME_MAX, LETTERS_TIME};
-use crate::memory;
+use crate::{memory, origin};
 
 impl Core {
     /// Runs the turn until the server ends; `open` counts the cores that still have conversations.
@@ -24,6 +24,9 @@ impl Core {
     pub(crate) async fn run(self: &Rc<Core>, open: &AtomicUsize) -> io::Result<()> {
         monoio::spawn(listen_for_letters(Rc::clone(self), pollable(self.cores.boxes[self.number].eventfd())?));
         monoio::spawn(tick(Rc::clone(self)));
+        for service in self.services.all() {
+            monoio::spawn(origin::check(Rc::clone(service)));
+        }
         let breath = Breath::new()?;
         let mut has_reported = false;
         loop {
@@ -125,6 +128,7 @@ impl Core {
                     let channels = self.channels.as_ref().expect("they are at home on core 0");
                     channels.borrow_mut().reached(delivery, reach);
                 }
+                Letter::Resolved(resolved) => self.services.resolved(&resolved),
                 Letter::Errand(done) => self.home.borrow_mut().done(done),
                 Letter::Close => self.close(),
                 Letter::End => {
@@ -209,6 +213,7 @@ async fn tick(core: Rc<Core>) {
         if let Some(channels) = &core.channels {
             channels.borrow_mut().tick();
         }
+        core.services.tick();
         memory::give_back();
         if second.is_multiple_of(60) {
             let conversations = core.conversations.get();

@@ -78,6 +78,7 @@ struct Place {
 
 /// What leaves, in this order.
 #[derive(Debug, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "one is alive at a time, and nearly all are items")]
 pub enum Release {
     /// An item.
     Item {
@@ -175,7 +176,7 @@ impl Channels {
     }
 
     /// Lets the items go that have waited long enough, and forgets what nobody has used for long. To be called when
-    /// [`Channels::next_due`] says so; later is no harm but to those who wait.
+    /// [`Channels::next_due`] says so, and now and then; later is no harm but to those who wait.
     pub fn due(&mut self, now_ms: u64, release: &mut impl FnMut(Release) -> u64) {
         self.tell_forgotten(release);
         while let Some(first) = self.due.first()
@@ -187,7 +188,7 @@ impl Channels {
         self.forget_idle(now_ms);
     }
 
-    /// When [`Channels::due`] has something to do, if ever without another item; 0 means at once.
+    /// When [`Channels::due`] lets something go, if ever without another item; 0 means at once.
     #[must_use]
     pub fn next_due(&self) -> Option<u64> {
         match self.forgotten.is_empty() {

@@ -7,6 +7,9 @@ use crate::json::{self, JsonError};
 use crate::patch::{Patch, PatchError};
 use crate::protocol::field::{is_text, is_token};
 
+/// A field's name and its value.
+pub type Header = (Box<str>, Box<str>);
+
 /// A response's status and fields.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct ResponseHead {
@@ -16,7 +19,7 @@ pub struct ResponseHead {
     pub reason: Option<Box<str>>,
     /// The fields in the order given (by name if given as an object). They can be written as they are, but it is for the
     /// writer to leave out those that frame a message.
-    pub headers: Vec<(Box<str>, Box<str>)>,
+    pub headers: Vec<Header>,
 }
 
 /// A response that an instruction gives in its body.
@@ -55,7 +58,7 @@ pub(super) fn status(code: i64) -> Option<u16> {
 }
 
 /// Fields as an object or as a list of pairs.
-fn headers(members: &mut Members) -> Result<Vec<(Box<str>, Box<str>)>, MemberError> {
+fn headers(members: &mut Members) -> Result<Vec<Header>, MemberError> {
     let pairs = match members.value("headers") {
         None => return Ok(Vec::new()),
         Some(Value::Array(elements)) => elements.into_iter().map(pair).collect::<Result<Vec<_>, _>>()?,

@@ -225,3 +225,130 @@ impl TokenError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const EC: &[u8] = include_bytes!("../../../../fixtures/grip/keys/ec.pem");
+    const EC_PUBLIC: &[u8] = include_bytes!("../../../../fixtures/grip/keys/ec-public.pem");
+    const RSA: &[u8] = include_bytes!("../../../../fixtures/grip/keys/rsa.pem");
+    const RSA_PUBLIC: &[u8] = include_bytes!("../../../../fixtures/grip/keys/rsa-public.pem");
+
+    const NOW: u64 = 1_800_000_000;
+
+    fn key(text: &str) -> KeyText {
+        KeyText::read(text).expect("a key")
+    }
+
+    fn pem(bytes: &[u8]) -> KeyText {
+        KeyText::of_file(bytes).expect("a key")
+    }
+
+    #[test]
+    fn keys_are_read_as_pushpin_reads_them() {
+        assert_eq!(key("changeme"), KeyText::Secret(b"changeme".to_vec()));
+        assert_eq!(key("base64:AAH/"), KeyText::Secret(vec![0, 1, 255]));
+        assert_eq!(key("file:grip.pem"), KeyText::File("grip.pem".into()));
+        assert_eq!(KeyText::of_file(b" 00fF\n"), Ok(KeyText::Secret(vec![0, 255])));
+        assert_eq!(pem(EC), KeyText::Pem(EC.to_vec()));
+        for (text, error) in [("", KeyError::Empty), ("base64:", KeyError::Empty), ("base64:?", KeyError::Base64)] {
+            assert_eq!(KeyText::read(text), Err(error), "{text}");
+        }
+        for (bytes, error) in
+            [(&b""[..], KeyError::Empty), (b"0", KeyError::File), (b"xy", KeyError::File), (b"\xff", KeyError::File)]
+        {
+            assert_eq!(KeyText::of_file(bytes), Err(error), "{bytes:?}");
+        }
+        assert_eq!(format!("{:?}", key("changeme")), "KeyText::Secret");
+    }
+
+    #[test]
+    fn what_a_key_signs_its_public_key_verifies() {
+        for (private, public, algorithm) in [
+            (key("changeme"), key("changeme"), r#""alg":"HS256""#),
+            (pem(EC), pem(EC_PUBLIC), r#""alg":"ES256""#),
+            (pem(RSA), pem(RSA_PUBLIC), r#""alg":"RS256""#),
+        ] {
+            let token = Signer::new("pushpin", &private).expect("a signer").token(NOW).expect("a token");
+            let header = token.split('.').next().and_then(decode_base64).expect("a header");
+            assert!(String::from_utf8_lossy(&header).contains(algorithm));
+            let verifier = |issuer| Verifier::new(issuer, &public).expect("a verifier");
+            assert_eq!(verifier(Some("pushpin")).verify(&token, NOW), Ok(()));
+            assert_eq!(verifier(None).verify(&token, NOW), Ok(()));
+            assert_eq!(verifier(Some("other")).verify(&token, NOW), Err(TokenError::Issuer));
+            let last = NOW + TOKEN_SECONDS + TOKEN_LEEWAY_SECONDS - 1;
+            assert_eq!(verifier(None).verify(&token, last), Ok(()));
+            assert_eq!(verifier(None).verify(&token, last + 1), Err(TokenError::Expired));
+            let other = Verifier::new(None, &key("other")).expect("a verifier");
+            assert_eq!(other.verify(&token, NOW), Err(TokenError::Signature));
+            let (rest, signature) = token.rsplit_once('.').expect("a signature");
+            let reversed = signature.chars().rev().collect::<String>();
+            for other in [reversed.as_str(), "", "AAAA"] {
+                assert!(verifier(None).verify(&format!("{rest}.{other}"), NOW).is_err(), "{other}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_secret_signs_as_it_always_did() {
+        let token = Signer::new("realm", &key("base64:Y2hhbmdlbWU=")).expect("a signer").token(NOW);
+        let written = "eyJ0eXAiOiJKV1QiLCJhbGciOiJIUzI1NiJ9.";
+        assert!(token.is_ok_and(|token| token.starts_with(written)));
+    }
+
+    #[test]
+    fn claims_are_looked_at() {
+        let verifier = Verifier::new(Some("a"), &key("changeme")).expect("a verifier");
+        let verdict = |claims: serde_json::Value| {
+            let key = EncodingKey::from_secret(b"changeme");
+            verifier.verify(&jsonwebtoken::encode(&Header::default(), &claims, &key).expect("a token"), NOW)
+        };
+        let now = NOW as f64;
+        for (claims, expected) in [
+            (serde_json::json!({"iss": "a", "exp": NOW + 1, "aud": "x", "nbf": NOW}), Ok(())),
+            (serde_json::json!({"iss": "a", "exp": now + 0.5}), Ok(())),
+            (
+                serde_json::json!({"iss": "a", "exp": NOW + 1, "nbf": NOW + TOKEN_LEEWAY_SECONDS + 1}),
+                Err(TokenError::Early),
+            ),
+            (serde_json::json!({"iss": "a", "exp": NOW - TOKEN_LEEWAY_SECONDS}), Err(TokenError::Expired)),
+            (serde_json::json!({"iss": "a"}), Err(TokenError::Malformed)),
+            (serde_json::json!({"iss": "a", "exp": "soon"}), Err(TokenError::Malformed)),
+            (serde_json::json!({"exp": NOW + 1}), Err(TokenError::Issuer)),
+            (serde_json::json!({"iss": 1, "exp": NOW + 1}), Err(TokenError::Issuer)),
+        ] {
+            assert_eq!(verdict(claims.clone()), expected, "{claims}");
+        }
+        // No algorithm but the key's, and least of all none.
+        let none = "eyJhbGciOiJub25lIn0.eyJpc3MiOiJhIiwiZXhwIjo5OTk5OTk5OTk5fQ.";
+        assert!(verifier.verify(none, NOW).is_err());
+        assert_eq!(verifier.verify(&"a".repeat(TOKEN_BYTES_MAX + 1), NOW), Err(TokenError::Malformed));
+    }
+
+    #[test]
+    fn keys_that_cannot_do_it_are_refused() {
+        for bad in [pem(EC_PUBLIC), pem(RSA_PUBLIC), pem(b"-----BEGIN NOTHING-----")] {
+            assert!(Signer::new("a", &bad).is_err_and(|error| error == KeyError::Pem));
+        }
+        assert!(Verifier::new(None, &pem(b"-----BEGIN")).is_err_and(|error| error == KeyError::Pem));
+        assert!(Signer::new("a", &key("file:x")).is_err_and(|error| error == KeyError::Unread));
+        assert!(Verifier::new(None, &key("file:x")).is_err_and(|error| error == KeyError::Unread));
+    }
+
+    proptest! {
+        #[test]
+        fn no_token_panics(token in "[a-zA-Z0-9_.-]{0,80}|\\PC{0,40}", now: u64) {
+            let verifier = Verifier::new(None, &key("changeme")).expect("a verifier");
+            prop_assert!(verifier.verify(&token, now).is_err());
+        }
+
+        #[test]
+        fn no_key_panics(text in "(base64:|file:)?\\PC{0,40}", bytes: Vec<u8>) {
+            let _ = KeyText::read(&text);
+            let _ = KeyText::of_file(&[b"-----BEGIN", bytes.as_slice()].concat()).map(|key| Verifier::new(None, &key).is_ok());
+            let _ = KeyText::of_file(&bytes);
+        }
+    }
+}

@@ -7,12 +7,12 @@
 use std::fmt;
 
 /// One case of a fixture.
-pub(super) struct Case {
+pub(crate) struct Case {
     name: String,
     /// The input's lines, decoded.
-    pub(super) lines: Vec<Vec<u8>>,
+    pub(crate) lines: Vec<Vec<u8>>,
     /// The same as one.
-    pub(super) input: Vec<u8>,
+    pub(crate) input: Vec<u8>,
     verdict: String,
 }
 
@@ -23,7 +23,7 @@ impl fmt::Display for Case {
 }
 
 /// The cases of a fixture's text.
-pub(super) fn cases(text: &str) -> Vec<Case> {
+pub(crate) fn cases(text: &str) -> Vec<Case> {
     let mut cases = Vec::new();
     for block in text.split("\n\n").map(|block| block.trim_matches('\n')).filter(|block| !block.is_empty()) {
         let is_name = |line: &&str| line.starts_with("# ");
@@ -42,7 +42,7 @@ pub(super) fn cases(text: &str) -> Vec<Case> {
 }
 
 /// Compares the verdict on every case with the one in the fixture, and shows all that differ.
-pub(super) fn check(text: &str, verdict: impl Fn(&Case) -> String) {
+pub(crate) fn check(text: &str, verdict: impl Fn(&Case) -> String) {
     let different = cases(text)
         .iter()
         .map(|case| (case, verdict(case)))
@@ -53,7 +53,7 @@ pub(super) fn check(text: &str, verdict: impl Fn(&Case) -> String) {
 }
 
 /// The bytes as a fixture would write them.
-pub(super) fn escape(bytes: &[u8]) -> String {
+pub(crate) fn escape(bytes: &[u8]) -> String {
     bytes.escape_ascii().to_string().replace("\\\"", "\"").replace("\\'", "'")
 }
 

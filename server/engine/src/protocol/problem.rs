@@ -123,8 +123,12 @@ kinds! {
     head_too_large 431 "head-too-large" "The request's head is too large";
     /// 501
     not_implemented 501 "not-implemented" "The server doesn't know how to do this";
+    /// 502: the origin can't be reached, or what it says isn't HTTP.
+    bad_gateway 502 "bad-gateway" "The origin gave no answer that can be passed on";
     /// 503: to be sent with `Retry-After`.
     unavailable 503 "unavailable" "The server can't do this now";
+    /// 504: the origin took too long.
+    gateway_timeout 504 "gateway-timeout" "The origin took too long";
     /// 505
     version_not_supported 505 "version-not-supported" "The HTTP version isn't supported";
     /// 507

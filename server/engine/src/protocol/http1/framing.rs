@@ -119,6 +119,11 @@ impl<'a> Facts<'a> {
         }
     }
 
+    /// The length that is told, whether or not a body follows.
+    pub(super) fn length(&self) -> Option<u64> {
+        (self.lengths > 0).then_some(self.length)
+    }
+
     pub(super) fn expects_continue(&self) -> Result<bool, HeadError> {
         match self.expects_unknown {
             true => Err(HeadError::Expectation),

@@ -66,7 +66,7 @@ pub struct Request<'a> {
     /// The version that the client speaks.
     pub version: Version,
     /// The field lines, each with its CRLF, without the empty line.
-    lines: &'a [u8],
+    pub(super) lines: &'a [u8],
     framing: Framing,
     connection: Connection,
     expects_continue: bool,
@@ -142,16 +142,21 @@ impl<'a> Request<'a> {
         self.expects_continue
     }
 
-    fn all(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + use<'a> {
-        let mut rest = self.lines;
-        std::iter::from_fn(move || {
-            let end = memchr(b'\r', rest)?;
-            let colon = memchr(b':', &rest[..end])?;
-            let (name, value) = (&rest[..colon], field::trim(&rest[colon + 1..end]));
-            rest = rest.get(end + "\r\n".len()..).unwrap_or_default();
-            Some((name, value))
-        })
+    /// All fields in their order, each line's name and value.
+    pub fn all(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + use<'a> {
+        fields(self.lines)
     }
+}
+
+/// The fields of lines that were parsed before, each with its CRLF.
+pub(super) fn fields(mut lines: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    std::iter::from_fn(move || {
+        let end = memchr(b'\r', lines)?;
+        let colon = memchr(b':', &lines[..end])?;
+        let (name, value) = (&lines[..colon], field::trim(&lines[colon + 1..end]));
+        lines = lines.get(end + "\r\n".len()..).unwrap_or_default();
+        Some((name, value))
+    })
 }
 
 impl fmt::Debug for Request<'_> {

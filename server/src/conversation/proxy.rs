@@ -1,0 +1,181 @@
+//! Requests that a route gives to an origin: they pass through, and so do their responses.
+//!
+//! Bytes go on as they come, in both directions, and no faster than the other side takes them: what waits in memory of one exchange
+//! is a head and one read. A request is tried again only if nothing of it can have been carried out twice: it couldn't be sent,
+//! or its method is idempotent and no byte of its response was passed on. Invariant: a client that left takes its connection to
+//! the origin with it; and a response that breaks off is never made to look whole.
+
+mod asking;
+mod body;
+mod relay;
+mod streaming;
+mod tunnel;
+
+use std::net::IpAddr;
+use std::rc::Rc;
+
+use fantail_engine::protocol::http1::{
+    self, Connection as Persistence, Framing, Method, Onward, Rules, Upgrade, Version,
+};
+use fantail_engine::protocol::problem::Problem;
+
+use self::asking::{Heard, Outcome, Reply, Trouble};
+use self::body::Upload;
+use super::answer::Answered;
+use super::connection::{Connection, End};
+use super::{Next, hang_up, hold};
+use crate::config::FieldRules;
+use crate::core::{Core, Welcome};
+use crate::origin::{Link, Service};
+
+/// A request on its way.
+pub(super) struct Passing {
+    pub(super) service: Rc<Service>,
+    pub(super) method: Method,
+    /// As it is sent to the origin.
+    pub(super) head: Vec<u8>,
+    version: Version,
+    persistence: Persistence,
+    framing: Framing,
+    expects_continue: bool,
+    upgrade: Upgrade,
+}
+
+/// The origins that a request is for, if a route gives it to any.
+pub(super) fn service(core: &Core, request: &http1::Request<'_>) -> Option<Rc<Service>> {
+    let host = || request.field("Host").and_then(|host| str::from_utf8(host).ok());
+    core.services.find(host, request.path).cloned()
+}
+
+impl Passing {
+    /// Writes the request as it goes on.
+    pub(super) fn read(
+        core: &Core,
+        service: Rc<Service>,
+        request: &http1::Request<'_>,
+        peer: IpAddr,
+    ) -> Result<Passing, Problem> {
+        if request.method_text == "TRACE" {
+            return Err(Problem::not_implemented("TRACE isn't passed on: it would show what only origins are told"));
+        }
+        let peer = peer.to_canonical().to_string();
+        let onward = Onward {
+            peer: &peer,
+            forwarding: core.settings().forwarding,
+            host: service.host(),
+            rules: rules(&service.config.request_headers),
+        };
+        let mut head = Vec::with_capacity(1024);
+        http1::write_request(&mut head, request, &onward);
+        head.extend_from_slice(b"\r\n");
+        Ok(Passing {
+            method: request.method,
+            head,
+            version: request.version,
+            persistence: request.connection(),
+            framing: request.framing(),
+            expects_continue: request.expects_continue(),
+            upgrade: http1::upgrade(request),
+            service,
+        })
+    }
+
+    /// Whether it may be carried out twice (RFC 9110, section 9.2.2).
+    fn is_idempotent(&self) -> bool {
+        match self.method {
+            Method::Get | Method::Head | Method::Options | Method::Put | Method::Delete | Method::Subscribe => true,
+            Method::Post | Method::Patch | Method::Other => false,
+        }
+    }
+}
+
+fn rules(rules: &FieldRules) -> Rules<'_> {
+    Rules { add: &rules.add, remove: &rules.remove }
+}
+
+/// Passes a request on, and its response back.
+pub(super) async fn pass(
+    core: &Rc<Core>,
+    mut connection: Connection,
+    mut passing: Passing,
+    welcome: Welcome,
+) -> Result<(Next, Connection), End> {
+    if welcome == Welcome::Full {
+        let problem = Problem::unavailable("the server has as many connections as it may");
+        return hang_up(core, connection, problem.into(), passing.method == Method::Head).await;
+    }
+    let head_bytes = passing.head.len();
+    let mut opening = std::mem::take(&mut passing.head);
+    let mut upload = Upload::new(passing.framing);
+    if let Err(error) = upload.begin(&mut connection, &mut opening) {
+        return hang_up(core, connection, Problem::from(error).into(), false).await;
+    }
+    if !upload.is_whole() {
+        return streaming::pass(core, connection, passing, opening, upload).await;
+    }
+    match asking::ask(core, &mut connection, &passing, &mut opening).await? {
+        Outcome::Heard(link, Heard::Reply(reply)) => finish(core, connection, &passing, link, reply).await,
+        Outcome::Heard(link, Heard::Instruction) => {
+            opening.truncate(head_bytes);
+            passing.head = opening;
+            hold::begin(core, connection, passing, link).await
+        }
+        Outcome::Refused(problem) => refuse(core, connection, &passing, problem).await,
+    }
+}
+
+/// Passes the response back, to a client that has said all that it has to say.
+async fn finish(
+    core: &Rc<Core>,
+    mut connection: Connection,
+    passing: &Passing,
+    mut link: Link,
+    reply: Reply,
+) -> Result<(Next, Connection), End> {
+    core.has_answered(reply.status);
+    let Reply { then, is_switched, keeps, .. } = reply;
+    let idle = passing.service.config.timeouts.idle;
+    if is_switched {
+        return tunnel::pass(connection, link, reply.head, idle).await;
+    }
+    let framed = reply.shape;
+    match relay::pass(&mut connection, &mut link.wire().reader, reply, idle).await {
+        Ok(()) => {}
+        Err(Trouble::Client) => return Err(End::Gone),
+        Err(Trouble::Body(_) | Trouble::Origin(_)) => {
+            if framed == http1::Shape::UntilClose {
+                connection.reset();
+            }
+            return Err(End::Gone);
+        }
+    }
+    if keeps {
+        link.rest();
+    }
+    match then {
+        Persistence::Keep | Persistence::KeepTold => Ok((Next::Request, connection)),
+        Persistence::Close => {
+            connection.close().await;
+            Ok((Next::Over, connection))
+        }
+    }
+}
+
+/// Tells a client whose request was read whole that there is no response; another request may follow.
+pub(super) async fn refuse(
+    core: &Rc<Core>,
+    mut connection: Connection,
+    passing: &Passing,
+    problem: Problem,
+) -> Result<(Next, Connection), End> {
+    let is_head = passing.method == Method::Head;
+    if passing.persistence == Persistence::Close {
+        return hang_up(core, connection, problem.into(), is_head).await;
+    }
+    let answered = Answered::from(problem);
+    core.has_answered(answered.status());
+    let (head, body) = answered.into_parts(&core.date(), passing.persistence, is_head);
+    connection.write(head).await?;
+    connection.write(body).await?;
+    Ok((Next::Request, connection))
+}

@@ -1,0 +1,100 @@
+//! A response's body as it passes to the client: one read of the origin, one write to the client, and so on.
+
+use std::cell::Cell;
+use std::os::fd::RawFd;
+use std::pin::pin;
+use std::time::{Duration, Instant};
+
+use super::asking::{Failure, Reply, Trouble};
+use super::body::Download;
+use crate::conversation::connection::{Connection, End, Outlet};
+use crate::limits::{PASSED_BYTES, WATCH_TIME};
+use crate::origin::Reader;
+use crate::peer::{self, Said};
+
+/// Who the response is for: the whole of a connection, or what goes to it while the request still comes.
+pub(super) trait Client {
+    /// Writes all of it, and gives the memory back, empty.
+    async fn pass(&mut self, bytes: Vec<u8>) -> Result<Vec<u8>, Trouble>;
+    /// For a look at whether it is still there.
+    fn descriptor(&self) -> RawFd;
+}
+
+impl Client for Connection {
+    async fn pass(&mut self, bytes: Vec<u8>) -> Result<Vec<u8>, Trouble> {
+        Connection::pass(self, bytes).await.map_err(|End::Gone| Trouble::Client)
+    }
+
+    fn descriptor(&self) -> RawFd {
+        Connection::descriptor(self)
+    }
+}
+
+impl Client for Outlet {
+    async fn pass(&mut self, bytes: Vec<u8>) -> Result<Vec<u8>, Trouble> {
+        Outlet::pass(self, bytes).await.map_err(|End::Gone| Trouble::Client)
+    }
+
+    fn descriptor(&self) -> RawFd {
+        Outlet::descriptor(self)
+    }
+}
+
+/// Passes the head that was made and the body, whose beginning may have been read with the head.
+pub(super) async fn pass(
+    client: &mut impl Client,
+    reader: &mut Reader,
+    reply: Reply,
+    idle: Duration,
+) -> Result<(), Trouble> {
+    let mut body = Download::new(reply.body, reply.shape);
+    let mut out = reply.head;
+    loop {
+        body.pass(reader, &mut out).map_err(|error| Trouble::Origin(Failure::Body(error)))?;
+        out = client.pass(out).await?;
+        if body.is_whole() {
+            return Ok(());
+        }
+        loop {
+            if hear(client, reader, PASSED_BYTES, idle, &Cell::new(Instant::now())).await? == 0 {
+                return match body.close(&mut out) {
+                    true => client.pass(out).await.map(drop),
+                    false => Err(Trouble::Origin(Failure::Gone)),
+                };
+            }
+            let Some(taken) = body.take(reader) else { break };
+            reader.give_back(client.pass(taken).await?);
+            if body.is_whole() {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Reads more from the origin; zero at its end. From time to time it is looked whether the client is still there.
+///
+/// # Errors
+/// The client is gone, the origin has failed, or nothing has come, nor gone to it, since `since` and for as long as `patience`.
+pub(super) async fn hear(
+    client: &impl Client,
+    reader: &mut Reader,
+    room: usize,
+    patience: Duration,
+    since: &Cell<Instant>,
+) -> Result<usize, Trouble> {
+    let mut fill = pin!(reader.fill(room));
+    loop {
+        let look = (Instant::now() + WATCH_TIME).min(since.get() + patience);
+        monoio::select! {
+            read = &mut fill => return read.map_err(|error| Trouble::Origin(Failure::Broken(error))),
+            () = monoio::time::sleep_until(look.into()) => {
+                if peer::said(client.descriptor()) == Said::Goodbye {
+                    return Err(Trouble::Client);
+                }
+                if since.get().elapsed() >= patience {
+                    return Err(Trouble::Origin(Failure::Late));
+                }
+            }
+        }
+    }
+}

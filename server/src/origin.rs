@@ -1,0 +1,285 @@
+//! Origins as one core knows them: whom to ask, connections that rest between requests, who is out.
+//!
+//! Each core has connections and opinions of its own; cores share only names' addresses, by letter. Invariants: a connection at
+//! rest has said nothing that wasn't read, and nothing is under way on it; connections to an origin are bounded, at rest or not.
+
+mod dial;
+mod health;
+mod names;
+mod trust;
+mod wire;
+
+use std::cell::{Cell, RefCell};
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustls::ClientConfig;
+
+pub(crate) use self::dial::DialError;
+pub(crate) use self::health::check;
+pub(crate) use self::names::{Resolved, resolve};
+pub(crate) use self::trust::trust;
+use self::wire::Wire;
+pub(crate) use self::wire::{Reader, Writer};
+use crate::config::{Authority, OriginAddress, Origins, Routes, Target};
+use crate::limits::{
+    ORIGIN_CONNECTIONS_MAX, ORIGIN_FAILURES_MAX, ORIGIN_OUT_TIME, ORIGIN_REST_TIME, ORIGIN_RESTING_MAX,
+    ORIGIN_TRUSTED_REST_TIME, ORIGINS_MAX,
+};
+use crate::peer::{self, Said};
+
+/// The origins of all routes.
+#[derive(Default)]
+pub(crate) struct Services {
+    routes: Arc<Routes>,
+    /// By the number of the route; none for those that the store serves.
+    services: Vec<Option<Rc<Service>>>,
+}
+
+impl Services {
+    pub(crate) fn new(routes: &Arc<Routes>, trust: Option<&Arc<ClientConfig>>) -> Services {
+        let service = |target: &Target| match target {
+            Target::Embedded => None,
+            Target::Origins(origins) => Some(Rc::new(Service::new(origins, trust))),
+        };
+        let services = routes.all().iter().map(|route| service(&route.target)).collect();
+        Services { routes: Arc::clone(routes), services }
+    }
+
+    /// Who serves this; none if the store does.
+    pub(crate) fn find<'h>(&self, host: impl FnOnce() -> Option<&'h str>, path: &str) -> Option<&Rc<Service>> {
+        if self.services.is_empty() {
+            return None;
+        }
+        self.services[self.routes.find(host(), path)?].as_ref()
+    }
+
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Rc<Service>> {
+        self.services.iter().flatten()
+    }
+
+    /// A name has these addresses from now on.
+    pub(crate) fn resolved(&self, resolved: &Resolved) {
+        for origin in self.all().flat_map(|service| &service.origins) {
+            if origin.name.as_ref() == Some(&resolved.name) {
+                origin.addresses.replace(Arc::clone(&resolved.addresses));
+            }
+        }
+    }
+
+    /// Once a second: connections that have rested for too long, or whose origins have gone, are closed.
+    pub(crate) fn tick(&self) {
+        self.all().flat_map(|service| &service.origins).for_each(|origin| origin.sweep());
+    }
+}
+
+/// The origins of one route.
+pub(crate) struct Service {
+    pub(crate) config: Origins,
+    origins: Vec<Rc<Origin>>,
+    /// Whose turn it is.
+    turn: Cell<usize>,
+}
+
+/// Which origins of a service a request has been tried with.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Tried(u64);
+
+const _: () = assert!(ORIGINS_MAX <= u64::BITS as usize);
+
+impl Service {
+    fn new(config: &Origins, trust: Option<&Arc<ClientConfig>>) -> Service {
+        let origins = config.addresses.iter().map(|address| Rc::new(Origin::new(address, trust))).collect();
+        Service { config: config.clone(), origins, turn: Cell::new(0) }
+    }
+
+    /// What `Host` says to its origins when a client says nothing.
+    pub(crate) fn host(&self) -> &str {
+        &self.origins[0].host
+    }
+
+    /// The next origin that wasn't tried: in turn, those that are out only when nobody else is left.
+    pub(crate) fn choose(&self, tried: &mut Tried) -> Option<Rc<Origin>> {
+        let count = self.origins.len();
+        let turn = self.turn.get();
+        self.turn.set((turn + 1) % count);
+        let now = Instant::now();
+        let mut last = None;
+        for at in (turn..turn + count).map(|at| at % count).filter(|at| tried.0 & 1 << at == 0) {
+            match self.origins[at].out_until.get().filter(|until| *until > now) {
+                None => {
+                    tried.0 |= 1 << at;
+                    return Some(Rc::clone(&self.origins[at]));
+                }
+                Some(until) => last = last.filter(|(other, _)| *other <= until).or(Some((until, at))),
+            }
+        }
+        let (_, at) = last?;
+        tried.0 |= 1 << at;
+        Some(Rc::clone(&self.origins[at]))
+    }
+}
+
+/// One origin.
+pub(crate) struct Origin {
+    address: OriginAddress,
+    /// What `Host` says to it, when a client says nothing.
+    host: String,
+    /// What its addresses are looked up by, unless it is one.
+    name: Option<Authority>,
+    addresses: RefCell<Arc<[SocketAddr]>>,
+    trust: Option<Arc<ClientConfig>>,
+    /// Connections at rest, the one that was used last at the end.
+    resting: RefCell<Vec<(Wire, Instant)>>,
+    /// Connections, at rest or not.
+    open: Cell<usize>,
+    /// Failures since it last answered.
+    failures: Cell<u32>,
+    /// Until when it is asked only if nobody else can be.
+    out_until: Cell<Option<Instant>>,
+}
+
+impl Origin {
+    fn new(address: &OriginAddress, trust: Option<&Arc<ClientConfig>>) -> Origin {
+        let (authority, trust) = match address {
+            OriginAddress::Http(authority) => (Some(authority), None),
+            OriginAddress::Https(authority) => (Some(authority), trust.map(Arc::clone)),
+            OriginAddress::Unix(_) => (None, None),
+        };
+        let fixed = authority.and_then(|authority| {
+            let address: IpAddr = authority.host.parse().ok()?;
+            Some(SocketAddr::new(address, authority.port))
+        });
+        Origin {
+            address: address.clone(),
+            host: authority.map_or("localhost".to_owned(), Authority::to_string),
+            name: authority.filter(|_| fixed.is_none()).cloned(),
+            addresses: RefCell::new(fixed.into_iter().collect()),
+            trust,
+            resting: RefCell::default(),
+            open: Cell::new(0),
+            failures: Cell::new(0),
+            out_until: Cell::new(None),
+        }
+    }
+
+    /// Where it is, as it was configured.
+    pub(crate) fn address(&self) -> &OriginAddress {
+        &self.address
+    }
+
+    /// A connection that rested; none if there is none that can be trusted.
+    pub(crate) fn rested(self: &Rc<Origin>) -> Option<Link> {
+        loop {
+            let (wire, since) = self.resting.borrow_mut().pop()?;
+            let rest = since.elapsed();
+            let is_quiet = rest < ORIGIN_TRUSTED_REST_TIME || peer::said(wire.fd) == Said::Nothing;
+            if rest < ORIGIN_REST_TIME && is_quiet {
+                return Some(Link { wire: Some(wire), origin: Rc::clone(self), has_rested: true });
+            }
+            self.open.set(self.open.get() - 1);
+        }
+    }
+
+    /// Closes the connections at rest: one of them turned out to be closed at the other end, and the others may be.
+    pub(crate) fn forget_resting(&self) {
+        let resting = self.resting.take();
+        self.open.set(self.open.get() - resting.len());
+    }
+
+    /// A new connection.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub(crate) async fn dial(self: &Rc<Origin>, patience: Duration) -> Result<Link, DialError> {
+        if self.open.get() >= ORIGIN_CONNECTIONS_MAX {
+            return Err(DialError::Many);
+        }
+        self.open.set(self.open.get() + 1);
+        // It counts from here on, and no longer when it is dropped.
+        let mut link = Link { wire: None, origin: Rc::clone(self), has_rested: false };
+        let dialed = monoio::time::timeout(patience, dial::dial(self)).await;
+        link.wire = Some(dialed.unwrap_or(Err(DialError::Late))?);
+        Ok(link)
+    }
+
+    /// It has answered a request.
+    pub(crate) fn has_answered(&self) {
+        self.failures.set(0);
+        self.out_until.set(None);
+    }
+
+    /// It couldn't be reached: it is out at once.
+    pub(crate) fn is_unreachable(&self) {
+        self.failures.set(ORIGIN_FAILURES_MAX);
+        self.is_out(ORIGIN_OUT_TIME);
+    }
+
+    /// It didn't answer a request as it should: a few times in a row, and it is out.
+    pub(crate) fn has_failed(&self) {
+        self.failures.set(self.failures.get().saturating_add(1));
+        if self.failures.get() >= ORIGIN_FAILURES_MAX {
+            self.is_out(ORIGIN_OUT_TIME);
+        }
+    }
+
+    fn is_out(&self, time: Duration) {
+        if self.out_until.replace(Some(Instant::now() + time)).is_none() {
+            tracing::warn!(origin = %self.address, "it is out");
+        }
+    }
+
+    fn rest(&self, wire: Wire) {
+        let mut resting = self.resting.borrow_mut();
+        if resting.len() < ORIGIN_RESTING_MAX {
+            resting.push((wire, Instant::now()));
+        } else {
+            self.open.set(self.open.get() - 1);
+        }
+    }
+
+    fn sweep(&self) {
+        let mut resting = self.resting.borrow_mut();
+        let before = resting.len();
+        resting.retain(|(wire, since)| since.elapsed() < ORIGIN_REST_TIME && peer::said(wire.fd) == Said::Nothing);
+        self.open.set(self.open.get() - (before - resting.len()));
+    }
+}
+
+/// A connection to an origin, for one request. Dropped, it is closed.
+pub(crate) struct Link {
+    /// None only while it is dialed, and once it rests.
+    wire: Option<Wire>,
+    pub(crate) origin: Rc<Origin>,
+    /// Whether it was used before, so that the origin may have closed it in the same moment.
+    pub(crate) has_rested: bool,
+}
+
+impl Link {
+    pub(crate) fn wire(&mut self) -> &mut Wire {
+        self.wire.as_mut().expect("a link that was dialed and isn't at rest has a wire")
+    }
+
+    /// The request was answered, and nothing is left of it: the connection may serve another one.
+    pub(crate) fn rest(mut self) {
+        let Some(wire) = self.wire.take() else { return };
+        if wire.reader.unread().is_empty() {
+            self.origin.rest(wire);
+        } else {
+            // What nobody asked for makes it unusable.
+            self.origin.open.set(self.origin.open.get() - 1);
+        }
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        let is_resting = self.wire.is_none();
+        drop(self.wire.take());
+        if !is_resting {
+            self.origin.open.set(self.origin.open.get() - 1);
+        }
+    }
+}
