@@ -22,6 +22,9 @@ mod snapshots;
 mod streams;
 mod topics;
 
+mod origins;
+mod proxy;
+
 mod backups;
 mod logs;
 
