@@ -136,10 +136,10 @@ async fn finish(
     let Reply { then, is_switched, keeps, .. } = reply;
     let idle = passing.service.config.timeouts.idle;
     if is_switched {
-        return tunnel::pass(connection, link, reply.head, idle).await;
+        return tunnel::pass(core, connection, link, reply.head, idle).await;
     }
     let framed = reply.shape;
-    match relay::pass(&mut connection, &mut link.wire().reader, reply, idle).await {
+    match relay::pass(core, &mut connection, &mut link.wire().reader, reply, idle).await {
         Ok(()) => {}
         Err(Trouble::Client) => return Err(End::Gone),
         Err(Trouble::Body(_) | Trouble::Origin(_)) => {

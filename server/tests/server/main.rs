@@ -23,6 +23,9 @@ mod snapshots;
 mod streams;
 mod topics;
 
+mod origins;
+mod proxy;
+
 mod backups;
 mod logs;
 

@@ -11,7 +11,7 @@ use fantail_engine::protocol::http1::{
 };
 use fantail_engine::protocol::problem::Problem;
 
-use super::relay::{Client, hear};
+use super::relay::{Client, Silence, hear};
 use super::{Passing, rules};
 use crate::conversation::connection::{Connection, End};
 use crate::core::{Core, Stage};
@@ -178,6 +178,7 @@ pub(super) async fn send(link: &mut Link, opening: Vec<u8>, passing: &Passing) -
 pub(super) struct Progress {
     /// When something of it was sent last.
     pub(super) since: Cell<Instant>,
+    /// Whether all of it has come from the client.
     pub(super) is_whole: Cell<bool>,
 }
 
@@ -226,7 +227,8 @@ pub(super) async fn listen(
             Some(head) => drop(client.pass(head).await?),
             None => {
                 let patience = passing.service.config.timeouts.response;
-                if hear(client, reader, READ_BYTES, patience, &progress.since).await? == 0 {
+                let silence = Silence { since: &progress.since, patience, until_stop_of: None };
+                if hear(client, reader, READ_BYTES, silence).await? == 0 {
                     return Err(failed(Failure::Gone));
                 }
             }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use super::asking::{Failure, Reply, Trouble};
 use super::body::Download;
 use crate::conversation::connection::{Connection, End, Outlet};
+use crate::core::{Core, Stage};
 use crate::limits::{PASSED_BYTES, WATCH_TIME};
 use crate::origin::Reader;
 use crate::peer::{self, Said};
@@ -40,8 +41,19 @@ impl Client for Outlet {
     }
 }
 
-/// Passes the head that was made and the body, whose beginning may have been read with the head.
+/// How long an origin's silence is borne.
+pub(super) struct Silence<'a> {
+    /// Since when it is one: nothing has come, nor gone to the origin.
+    pub(super) since: &'a Cell<Instant>,
+    pub(super) patience: Duration,
+    /// Whose stop ends it; none if what is waited for may still come in time.
+    pub(super) until_stop_of: Option<&'a Core>,
+}
+
+/// Passes the head that was made and the body, whose beginning may have been read with the head. A body that pauses while the server
+/// stops breaks off: it may be one without an end.
 pub(super) async fn pass(
+    core: &Core,
     client: &mut impl Client,
     reader: &mut Reader,
     reply: Reply,
@@ -56,7 +68,9 @@ pub(super) async fn pass(
             return Ok(());
         }
         loop {
-            if hear(client, reader, PASSED_BYTES, idle, &Cell::new(Instant::now())).await? == 0 {
+            let since = Cell::new(Instant::now());
+            let silence = Silence { since: &since, patience: idle, until_stop_of: Some(core) };
+            if hear(client, reader, PASSED_BYTES, silence).await? == 0 {
                 return match body.close(&mut out) {
                     true => client.pass(out).await.map(drop),
                     false => Err(Trouble::Origin(Failure::Gone)),
@@ -74,14 +88,14 @@ pub(super) async fn pass(
 /// Reads more from the origin; zero at its end. From time to time it is looked whether the client is still there.
 ///
 /// # Errors
-/// The client is gone, the origin has failed, or nothing has come, nor gone to it, since `since` and for as long as `patience`.
+/// The client is gone, the origin has failed, or its silence isn't borne any longer.
 pub(super) async fn hear(
     client: &impl Client,
     reader: &mut Reader,
     room: usize,
-    patience: Duration,
-    since: &Cell<Instant>,
+    silence: Silence<'_>,
 ) -> Result<usize, Trouble> {
+    let Silence { since, patience, until_stop_of } = silence;
     let mut fill = pin!(reader.fill(room));
     loop {
         let look = (Instant::now() + WATCH_TIME).min(since.get() + patience);
@@ -91,7 +105,8 @@ pub(super) async fn hear(
                 if peer::said(client.descriptor()) == Said::Goodbye {
                     return Err(Trouble::Client);
                 }
-                if since.get().elapsed() >= patience {
+                let is_stopping = until_stop_of.is_some_and(|core| core.stage.get() != Stage::Open);
+                if is_stopping || since.get().elapsed() >= patience {
                     return Err(Trouble::Origin(Failure::Late));
                 }
             }

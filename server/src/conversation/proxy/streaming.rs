@@ -7,7 +7,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use fantail_engine::protocol::http1::Method;
+use fantail_engine::protocol::http1::{Connection as Persistence, Method};
 use fantail_engine::protocol::problem::Problem;
 
 use super::asking::{self, Failure, Heard, Progress, Trouble};
@@ -21,10 +21,12 @@ use crate::origin::{Link, Tried, Writer};
 
 /// How far it went.
 enum Course {
-    /// The request is whole, and the head of its response is there.
+    /// The request was sent whole, and the head of its response is there.
     Heard(Heard),
-    /// The response has passed, or a part of it.
-    Passed(Result<(), Trouble>),
+    /// The response has passed.
+    Passed { then: Persistence, is_reusable: bool },
+    /// A part of it has.
+    Broken,
     /// Nothing has passed.
     Failed(Trouble),
 }
@@ -52,11 +54,17 @@ pub(super) async fn pass(
     match course {
         Course::Heard(Heard::Reply(reply)) => finish(core, connection, &passing, link, reply).await,
         Course::Heard(Heard::Instruction) => hold::begin(core, connection, passing, link).await,
-        Course::Passed(Ok(())) => {
-            connection.close().await;
+        Course::Passed { then, is_reusable } => {
+            if is_reusable {
+                link.rest();
+            }
+            match then {
+                Persistence::Keep | Persistence::KeepTold => return Ok((Next::Request, connection)),
+                Persistence::Close => connection.close().await,
+            }
             Ok((Next::Over, connection))
         }
-        Course::Passed(Err(_)) | Course::Failed(Trouble::Client) => Err(End::Gone),
+        Course::Broken | Course::Failed(Trouble::Client) => Err(End::Gone),
         Course::Failed(Trouble::Body(error)) => hang_up(core, connection, Problem::from(error).into(), is_head).await,
         Course::Failed(Trouble::Origin(failure)) => {
             link.origin.has_failed();
@@ -106,9 +114,15 @@ async fn exchange(
             }
         }
     };
+    if let (true, true, Ok(Heard::Instruction)) = (is_sending, progress.is_whole.get(), &heard) {
+        is_sending = false;
+        if send.as_mut().await.is_err() {
+            return Course::Failed(Trouble::Origin(Failure::Gone));
+        }
+    }
     let reply = match heard {
         Err(trouble) => return Course::Failed(trouble),
-        Ok(heard) if progress.is_whole.get() => {
+        Ok(heard) if progress.is_whole.get() && !is_sending => {
             origin.has_answered();
             return Course::Heard(heard);
         }
@@ -117,17 +131,28 @@ async fn exchange(
     };
     origin.has_answered();
     core.has_answered(reply.status);
-    let mut relay = pin!(relay::pass(outlet, &mut wire.reader, reply, idle));
-    if !is_sending {
-        return Course::Passed(relay.await);
+    let (then, keeps) = (reply.then, reply.keeps);
+    let passed = {
+        let mut relay = pin!(relay::pass(core, outlet, &mut wire.reader, reply, idle));
+        match is_sending {
+            false => relay.await,
+            true => monoio::select! {
+                passed = &mut relay => passed,
+                sent = &mut send => {
+                    is_sending = false;
+                    match sent {
+                        Ok(()) | Err(Trouble::Origin(_)) => relay.await,
+                        Err(trouble) => Err(trouble),
+                    }
+                }
+            },
+        }
+    };
+    match passed {
+        // What wasn't sent whole makes the origin's connection unusable.
+        Ok(()) => Course::Passed { then, is_reusable: keeps && !is_sending && progress.is_whole.get() },
+        Err(_) => Course::Broken,
     }
-    Course::Passed(monoio::select! {
-        passed = &mut relay => passed,
-        sent = &mut send => match sent {
-            Ok(()) | Err(Trouble::Origin(_)) => relay.await,
-            Err(trouble) => Err(trouble),
-        },
-    })
 }
 
 /// Sends the rest of the body as it comes.
@@ -145,6 +170,8 @@ async fn send(
             Ok(Ok(0) | Err(_)) | Err(_) => return Err(Trouble::Client),
         }
         upload.go_on(inlet, &mut out).map_err(Trouble::Body)?;
+        // The answer may overtake the news that the last of it was sent.
+        progress.is_whole.set(upload.is_whole());
         let Ok((result, bytes)) = monoio::time::timeout(idle, writer.write(out)).await else {
             return Err(Trouble::Origin(Failure::Late));
         };
@@ -153,6 +180,5 @@ async fn send(
         out.clear();
         progress.since.set(Instant::now());
     }
-    progress.is_whole.set(true);
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! Connections that have gone over to another protocol: bytes in both directions, until either side ends or both are silent.
+//! Connections that have gone over to another protocol: bytes in both directions, until either side ends, both are silent, or the
+//! server stops.
 
 use std::cell::Cell;
 use std::pin::pin;
@@ -6,11 +7,13 @@ use std::time::{Duration, Instant};
 
 use crate::conversation::Next;
 use crate::conversation::connection::{Connection, End, Inlet, Outlet};
-use crate::limits::PASSED_BYTES;
+use crate::core::{Core, Stage};
+use crate::limits::{PASSED_BYTES, WATCH_TIME};
 use crate::origin::{Link, Reader, Writer};
 
 /// Passes the head that says so, and what follows; the connection is over afterwards.
 pub(super) async fn pass(
+    core: &Core,
     mut connection: Connection,
     mut link: Link,
     head: Vec<u8>,
@@ -28,8 +31,8 @@ pub(super) async fn pass(
             // What the client has said last may still be answered.
             () = &mut there, if !is_half => is_half = true,
             () = &mut back => return Err(End::Gone),
-            () = monoio::time::sleep_until((heard.get() + idle).into()) => {
-                if heard.get().elapsed() >= idle {
+            () = monoio::time::sleep(WATCH_TIME) => {
+                if core.stage.get() != Stage::Open || heard.get().elapsed() >= idle {
                     return Err(End::Gone);
                 }
             }

@@ -94,6 +94,10 @@ impl Client {
         if method == "HEAD" || matches!(status, 100..200 | 204 | 304) {
             return Ok(answer);
         }
+        if answer.field("Transfer-Encoding").is_some() {
+            answer.body = self.chunks()?;
+            return Ok(answer);
+        }
         match answer.field("Content-Length") {
             Some(length) => {
                 let length: usize = length.parse().expect("a length");
@@ -116,6 +120,30 @@ impl Client {
         Ok(answer)
     }
 
+    /// Reads a body in chunks, without trailers.
+    fn chunks(&mut self) -> io::Result<Vec<u8>> {
+        let mut body = Vec::new();
+        loop {
+            let end = self.input.windows(2).position(|window| window == b"\r\n");
+            let size = end.map(|end| {
+                let size = str::from_utf8(&self.input[..end]).expect("a size is text");
+                (end + 2, usize::from_str_radix(size, 16).unwrap_or_else(|_| panic!("not a size: {size:?}")))
+            });
+            match size {
+                Some((start, size)) if self.input.len() >= start + size + 2 => {
+                    body.extend_from_slice(&self.input[start..start + size]);
+                    assert_eq!(&self.input[start + size..start + size + 2], b"\r\n", "a chunk ends with its line");
+                    self.input.drain(..start + size + 2);
+                    if size == 0 {
+                        return Ok(body);
+                    }
+                }
+                _ if self.read()? == 0 => return Err(self.ended("in a chunk")),
+                _ => {}
+            }
+        }
+    }
+
     fn read(&mut self) -> io::Result<usize> {
         let mut chunk = [0; 16 * 1024];
         loop {
@@ -131,6 +159,12 @@ impl Client {
                 }
             }
         }
+    }
+
+    /// All that comes until the connection ends, what was read before included.
+    pub(crate) fn body_to_end(&mut self) -> io::Result<Vec<u8>> {
+        while self.read()? > 0 {}
+        Ok(std::mem::take(&mut self.input))
     }
 
     /// That the server closes, cleanly, and says nothing more.
