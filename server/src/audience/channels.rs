@@ -24,9 +24,8 @@ use super::{Audience, Log, heat};
 use crate::limits::SEND_BYTES;
 use crate::storage::pages::Volume;
 
-/// What the log of all channels is called: no stream of a client's can be, since a core's streams are named by `@` nowhere
-/// else.
-pub const CHANNELS: &str = "@channels";
+/// What the log of all channels is called. No stream is called so: a name holds no slash.
+pub const CHANNELS: &str = "/channels";
 
 /// Whom an item reached on a core.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]

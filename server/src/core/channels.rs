@@ -341,7 +341,7 @@ mod tests {
         let items = publication(&[("a", Some("1"), None, "one"), ("b", None, None, "")]);
         assert!(home.ask(1, 7, ChannelQuestion::Publish(items)).is_none());
         for core in 0..2 {
-            assert_eq!(letters(&home, core), ["@channels block 0", "Some(1) a:1 Gap 0+3, b:- Gap 3+0"]);
+            assert_eq!(letters(&home, core), ["/channels block 0", "Some(1) a:1 Gap 0+3, b:- Gap 3+0"]);
         }
         let reach = |streams| Reach { streams, ..Reach::default() };
         home.reached(1, reach(2));
