@@ -10,16 +10,18 @@ pub(crate) mod channels;
 pub(crate) mod clock;
 mod cores;
 pub(crate) mod following;
-#[expect(dead_code, reason = "the conversations that hold connections use it")]
 pub(crate) mod holding;
 mod home;
 mod letter;
+pub(crate) mod links;
 mod nudge;
+pub(crate) mod partings;
 pub(crate) mod question;
 mod reader;
 mod resident;
 mod resting;
 mod several;
+pub(crate) mod signature;
 pub(crate) mod survey;
 mod turn;
 
@@ -45,11 +47,14 @@ use self::following::Cursor;
 use self::holding::Attendance;
 use self::home::Home;
 use self::letter::Letter;
+use self::links::Links;
 use self::nudge::Nudge;
+use self::partings::Partings;
 use self::question::{Answer, Question};
 pub(crate) use self::resting::Awaiting;
 use self::resting::{Resting, Wait};
 use self::several::Severals;
+use self::signature::Signature;
 use self::survey::Talk;
 use crate::audience::{Audience, Log, Start, Wait as Arrival};
 use crate::limits::{ADMIN_CONVERSATIONS_MAX, CONTROL_CONVERSATIONS_MAX};
@@ -95,6 +100,11 @@ pub(crate) struct Core {
     /// The conversations that wait for items of channels.
     attendance: RefCell<Attendance>,
     pub(crate) services: Services,
+    /// The next links whose home it is.
+    links: RefCell<Links>,
+    /// Clients that have left, of which origins are to be told.
+    partings: RefCell<Partings>,
+    signature: Signature,
     tickets: RefCell<Slab<Ticket>>,
     nudge: Nudge,
     pub(crate) stage: Cell<Stage>,
@@ -188,6 +198,9 @@ impl Core {
             channels,
             attendance: RefCell::default(),
             services: Services::new(&settings.routes, settings.trust.as_ref()),
+            links: RefCell::default(),
+            partings: RefCell::default(),
+            signature: Signature::new(settings.signer.clone()),
             tickets: RefCell::default(),
             nudge: Nudge::default(),
             stage: Cell::new(Stage::Open),
@@ -378,6 +391,17 @@ impl Core {
         self.admins.set(self.admins.get() + usize::from(welcome == Welcome::Admin));
         self.controls.set(self.controls.get() + usize::from(welcome == Welcome::Control));
         self.has_accepted(welcome);
+    }
+
+    /// A connection is a conversation again.
+    pub(crate) fn conversation_resumed(&self) {
+        self.conversations.set(self.conversations.get() + 1);
+    }
+
+    /// Such a conversation has ended, or its connection is held again.
+    pub(crate) fn resumed_conversation_ended(&self) {
+        self.conversations.set(self.conversations.get() - 1);
+        self.nudge.ring();
     }
 
     /// Ends the conversation that has waited longest for its peer, to make room for another.

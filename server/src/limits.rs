@@ -176,6 +176,35 @@ pub(crate) const WATCH_TIME: Duration = Duration::from_secs(1);
 /// How long a client may take nothing of a response that passes: the origin waits with it.
 pub(crate) const PASSED_STALL_TIME: Duration = Duration::from_secs(60);
 
+/// How long an answer of a next link is given to who asks the same after it came. It is part of a chain that others follow, so that
+/// nobody misses anything by it; clients that page through the same history at about the same speed share it.
+pub(crate) const LINK_KEPT_TIME: Duration = Duration::from_secs(10);
+
+/// Bytes of such answers that a core keeps: thousands of events for each of some hundred links.
+pub(crate) const LINK_PAGES_KEPT_BYTES: usize = 16 * 1024 * 1024;
+
+/// Bytes of the answers that a core keeps or has given to clients who haven't taken them yet. Beyond, each client's page is read
+/// from the origin as the client takes it.
+pub(crate) const LINK_PAGES_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// Bytes of an answer that is shared. Larger ones would be in memory whole for as long as their slowest reader takes.
+pub(crate) const LINK_PAGE_BYTES_MAX: usize = 1024 * 1024;
+
+/// How long an answer that is to be shared may take: who waits for it gets nothing meanwhile.
+pub(crate) const LINK_PAGE_TIME: Duration = Duration::from_secs(10);
+
+/// From one warning that a route's origins name links that fail to the next.
+pub(crate) const COMPLAINT_TIME: Duration = Duration::from_secs(60);
+
+/// How long a token for origins is used: an hour is what it says, and their clocks differ.
+pub(crate) const SIGNATURE_SECONDS: u64 = 300;
+
+/// Gone links that a core posts at once: clients that leave together must not keep the origin from those who stay.
+pub(crate) const PARTINGS_AT_ONCE: usize = 32;
+
+/// Gone links that wait: a core's clients may all leave in the same second.
+pub(crate) const PARTINGS_MAX: usize = 64 * 1024;
+
 /// How long a connection to an origin may take if the route doesn't say: a lost packet is sent again twice meanwhile.
 pub(crate) const CONNECT_TIME: Duration = Duration::from_secs(5);
 
@@ -205,6 +234,7 @@ const _: () = {
     assert!(SEND_BYTES <= QUANTUM_BYTES && SEND_BYTES < 1 << 28);
     assert!(READ_BYTES >= fantail_engine::limits::HEAD_BYTES_MAX);
     assert!(PAGE_BYTES.is_multiple_of(SEND_BYTES) && PAGE_BYTES * ASKED_MAX as u64 <= SHELF_BYTES);
+    assert!(LINK_PAGE_BYTES_MAX <= LINK_PAGES_KEPT_BYTES && LINK_PAGES_KEPT_BYTES < LINK_PAGES_BYTES_MAX);
     assert!(BEHIND_PERCENT < 100 && HEARTBEAT_PERCENT < 100);
 };
 

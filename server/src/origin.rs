@@ -3,9 +3,12 @@
 //! Each core has connections and opinions of its own; cores share only names' addresses, by letter. Invariants: a connection at
 //! rest has said nothing that wasn't read, and nothing is under way on it; connections to an origin are bounded, at rest or not.
 
+mod call;
 mod dial;
 mod health;
+mod named;
 mod names;
+mod response;
 mod trust;
 mod wire;
 
@@ -17,9 +20,12 @@ use std::time::{Duration, Instant};
 
 use rustls::ClientConfig;
 
+pub(crate) use self::call::{CallError, call};
 pub(crate) use self::dial::DialError;
 pub(crate) use self::health::check;
+pub(crate) use self::named::Named;
 pub(crate) use self::names::{Resolved, resolve};
+pub(crate) use self::response::{Response, ResponseError};
 pub(crate) use self::trust::trust;
 use self::wire::Wire;
 pub(crate) use self::wire::{Reader, Writer};

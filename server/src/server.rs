@@ -19,7 +19,7 @@ use signal_hook::iterator::Signals;
 use crate::config::{Admin, Control, Options};
 use crate::conversation::accept;
 use crate::conversation::control::credentials::Gate;
-use crate::core::{Core, Cores, Settings, Welcome};
+use crate::core::{Core, Cores, Settings, Welcome, signature};
 use crate::limits::{
     ADMIN_CONVERSATIONS_MAX, ADMIN_RELEASE_TIME, CONTROL_CONVERSATIONS_MAX, RELEASE_TIME, STOP_TIME, TURNED_AWAY_MAX,
 };
@@ -96,6 +96,7 @@ pub fn start(options: &Options) -> anyhow::Result<Server> {
         gate: options.control.as_ref().map(|control| Gate::of(&control.credentials)).transpose()?.flatten(),
         control: control.clone(),
         grip: options.grip.clone(),
+        signer: signature::signer(&options.grip).context("what is asked of origins can't be signed")?,
         policy: options.policy,
         documents_bytes: options.documents_bytes,
         disconnect: options.disconnect,

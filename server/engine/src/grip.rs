@@ -15,6 +15,11 @@ mod response;
 
 mod channel;
 
+mod chain;
+mod sharing;
+
+mod reply;
+
 mod screen;
 mod substitution;
 
@@ -24,6 +29,7 @@ mod member;
 mod name;
 mod parameter;
 
+pub use chain::{Ask, Chain, ChainError, Freshness};
 pub use channel::{Begin, Channels, Continuity, Offered, Release};
 pub use hold::{Channel, FilterName, Hold, Mode};
 pub use instruction::{Instruction, InstructionError, Status, is_instruction, wants_body};
@@ -33,8 +39,10 @@ pub use link::{Link, LinkError, Next};
 pub use member::MemberError;
 pub use meta::{Meta, MetaError};
 pub use name::NameError;
+pub use reply::Reply;
 pub use response::{Header, HeldBodyError, Response, ResponseHead, patched};
 pub use screen::{Label, Screen};
+pub use sharing::{Answered, Asked, Audience, Sharing};
 pub use signature::{KeyError, KeyText, Signer, TokenError, Verifier};
 pub use substitution::{Renderer, Substitution, SubstitutionError};
 

@@ -152,6 +152,24 @@ pub const GRIP_SECONDS_MAX: u64 = 24 * 60 * 60;
 /// Bytes of a link once resolved: what a request's target may have, and the origin's address.
 pub const LINK_BYTES_MAX: usize = TARGET_BYTES_MAX + 512;
 
+/// How often a next link that fails is asked again, before the client's stream ends: as Pushpin has it, half a minute in all.
+pub const LINK_RETRIES_MAX: u32 = 5;
+
+/// Milliseconds before the first of these retries; each of the others waits twice as long.
+pub const LINK_RETRY_MS: u64 = 1000;
+
+/// Milliseconds below which a random part is added: clients whose origin fails fail together.
+pub const LINK_RETRY_RANDOM_MS: u64 = 1000;
+
+/// Milliseconds before a next link is asked that leads in a circle: an origin that has more to say names a new one.
+pub const LINK_REPEAT_MS: u64 = 1000;
+
+/// Such circles without a byte, before the client's stream ends.
+pub const LINK_TURNS_MAX: u32 = 10;
+
+/// Pages of next links in a row without a byte, before the client's stream ends: nobody looks for something in so many.
+pub const LINK_BARREN_MAX: u32 = 100;
+
 /// Bytes of an instruction in a body, and of a response that is held with its body.
 pub const INSTRUCTION_BYTES_MAX: usize = 100_000;
 

@@ -324,7 +324,8 @@ fn ending(item: &Item, tracking: Tracking, last: &LastIds) -> Option<Rc<Ending>>
     match item.stream()? {
         StreamItem::Send { .. } | StreamItem::Refresh => None,
         StreamItem::Close => Some(Ending::close(mark)),
-        StreamItem::Hint => Some(Ending::recall(mark, Why::Hint, last)),
+        // Behind it: whoever goes on there isn't told of it again.
+        StreamItem::Hint => Some(Ending::recall(item.end(), Why::Hint, last)),
     }
 }
 

@@ -11,7 +11,7 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use fantail_engine::grip::{KeepAlive, Meta};
+use fantail_engine::grip::KeepAlive;
 use rustc_hash::FxHashSet;
 use slab::Slab;
 
@@ -28,8 +28,6 @@ pub struct Hold {
     pub next: Option<Rc<str>>,
     /// What is told when the client has gone: an absolute URI.
     pub gone: Option<Rc<str>>,
-    /// What the origin calls the client, for filters.
-    pub meta: Rc<Meta>,
 }
 
 /// What an origin's instruction says of a hold, and which origin that is. Equal ones are to be one and the same, see
@@ -115,7 +113,7 @@ pub(super) struct Row {
 }
 
 const _: () =
-    assert!(std::mem::size_of::<Row>() <= 80, "of the 200 bytes that a held seat may take, most are its links'");
+    assert!(std::mem::size_of::<Row>() <= 72, "of the 200 bytes that a held seat may take, most are its links'");
 
 /// See the module.
 #[derive(Default)]

@@ -105,10 +105,10 @@ impl Items {
     }
 
     /// Where those who follow all of a subscription's channels go on together, if they begin each of them with the item of the
-    /// sequence in `starts`: where the last one begins. And the bytes, from each offset to the other, that they are owed of the
-    /// others before that. None if some of it is forgotten. Nothing is known behind `end`.
+    /// sequence in `starts`: where the last one begins. And what they are owed of the others before that, whether or not
+    /// it is for them. None if some of it is forgotten. Nothing is known behind `end`.
     #[must_use]
-    pub fn align(&self, subscription: &Subscription, starts: &[u64], end: Mark) -> Option<(Mark, Vec<(u64, u64)>)> {
+    pub fn align(&self, subscription: &Subscription, starts: &[u64], end: Mark) -> Option<(Mark, Vec<Arc<Item>>)> {
         let (first, last) = (*starts.iter().min()?, *starts.iter().max()?);
         let (mut mark, mut owed) = (end, Vec::new());
         for item in self.since(Mark { sequence: first, offset: 0 })? {
@@ -118,10 +118,8 @@ impl Items {
             }
             if let Some((index, _)) = subscription.channel(item.hash)
                 && item.mark.sequence >= starts[index]
-                && item.length > 0
-                && subscription.admits(item)
             {
-                owed.push((item.mark.offset, item.end().offset));
+                owed.push(Arc::clone(item));
             }
         }
         Some((mark, owed))
@@ -198,13 +196,16 @@ mod tests {
             items.push(on(hash, sequence, sequence * 10, 10), 0);
         }
         let end = items.end();
-        let align = |starts: [u64; 2]| items.align(&subscription, &starts, end);
-        assert_eq!(align([6, 6]), Some((end, vec![])));
-        assert_eq!(align([2, 6]), Some((end, vec![(20, 30), (50, 60)])));
-        assert_eq!(align([5, 1]), Some((Mark { sequence: 5, offset: 50 }, vec![(10, 20), (40, 50)])));
-        assert_eq!(align([0, 0]), Some((Mark::default(), vec![])));
+        let align = |items: &Items, starts: [u64; 2]| {
+            let (mark, owed) = items.align(&subscription, &starts, end)?;
+            Some((mark, owed.iter().map(|item| item.mark.sequence).collect::<Vec<_>>()))
+        };
+        assert_eq!(align(&items, [6, 6]), Some((end, vec![])));
+        assert_eq!(align(&items, [2, 6]), Some((end, vec![2, 5])));
+        assert_eq!(align(&items, [5, 1]), Some((Mark { sequence: 5, offset: 50 }, vec![1, 4])));
+        assert_eq!(align(&items, [0, 0]), Some((Mark::default(), vec![])));
         items.push(on(1, 6, 60, 10), 20);
-        assert_eq!(items.align(&subscription, &[1, 6], end), None, "what was owed is forgotten");
+        assert_eq!(align(&items, [1, 6]), None, "what was owed is forgotten");
     }
 
     #[test]

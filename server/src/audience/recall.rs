@@ -66,9 +66,8 @@ impl Audience {
         }
         let seat = self.tiers[id.tier()].seat(id.slot());
         let hold = std::mem::replace(&mut seat.hold, UNHELD);
-        let Row { hold, ending, .. } = self.holds.remove(hold);
-        let is_ours = ending.is_some_and(|ending| matches!(ending.kind, EndingKind::Close));
-        if hold.gone.is_some() && !is_ours {
+        let Row { hold, .. } = self.holds.remove(hold);
+        if hold.gone.is_some() {
             self.recalls.departed.push(hold);
         }
     }

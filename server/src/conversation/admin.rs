@@ -114,6 +114,7 @@ fn survey(answer: Answer) -> Survey {
         | Answer::Follow(_)
         | Answer::Deleted
         | Answer::Channels(_)
+        | Answer::Link(_)
         | Answer::Refused(_) => unreachable!("a core that is asked how it is says that"),
     }
 }
@@ -129,6 +130,7 @@ pub(super) fn deleted(answer: Answer) -> Answered {
         | Answer::History(_)
         | Answer::Follow(_)
         | Answer::Survey(_)
-        | Answer::Channels(_) => unreachable!("a stream is deleted or not"),
+        | Answer::Channels(_)
+        | Answer::Link(_) => unreachable!("a stream is deleted or not"),
     }
 }

@@ -71,6 +71,13 @@ impl Connection {
         }
     }
 
+    /// A connection that the audience had.
+    pub(super) fn back(socket: OwnedFd) -> io::Result<Connection> {
+        let socket = std::net::TcpStream::from(socket);
+        let peer = socket.peer_addr()?.ip();
+        Ok(Connection::new(TcpStream::from_std(socket)?, peer))
+    }
+
     /// Reads until a whole head is there, and returns what `understand` makes of it and of who has sent it.
     pub(super) async fn read_head<T>(
         &mut self,
@@ -212,9 +219,13 @@ impl Connection {
         self.input.len() - self.used
     }
 
-    /// From now on the peer is a follower, that may stall for long.
+    /// From now on the peer is a follower, that may stall for long and has little to say: the memory for that is given back.
     pub(super) fn bear_stalls(&mut self) {
         self.patience = STALL_TIME_MAX;
+        self.input.drain(..self.used);
+        self.used = 0;
+        self.input.shrink_to_fit();
+        self.chunk = Vec::new();
     }
 
     /// Writes all of it.

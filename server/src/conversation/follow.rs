@@ -80,7 +80,8 @@ pub(super) async fn follow(
         | Answer::History(_)
         | Answer::Deleted
         | Answer::Survey(_)
-        | Answer::Channels(_) => {
+        | Answer::Channels(_)
+        | Answer::Link(_) => {
             unreachable!("a request to follow is answered with where it begins")
         }
     }

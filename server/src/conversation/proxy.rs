@@ -35,7 +35,7 @@ pub(super) struct Passing {
     /// As it is sent to the origin.
     pub(super) head: Vec<u8>,
     version: Version,
-    persistence: Persistence,
+    pub(super) persistence: Persistence,
     framing: Framing,
     expects_continue: bool,
     upgrade: Upgrade,
@@ -67,6 +67,7 @@ impl Passing {
         };
         let mut head = Vec::with_capacity(1024);
         http1::write_request(&mut head, request, &onward);
+        core.write_signature(&mut head);
         head.extend_from_slice(b"\r\n");
         Ok(Passing {
             method: request.method,
@@ -81,7 +82,7 @@ impl Passing {
     }
 
     /// Whether it may be carried out twice (RFC 9110, section 9.2.2).
-    fn is_idempotent(&self) -> bool {
+    pub(super) fn is_idempotent(&self) -> bool {
         match self.method {
             Method::Get | Method::Head | Method::Options | Method::Put | Method::Delete | Method::Subscribe => true,
             Method::Post | Method::Patch | Method::Other => false,
@@ -89,7 +90,7 @@ impl Passing {
     }
 }
 
-fn rules(rules: &FieldRules) -> Rules<'_> {
+pub(super) fn rules(rules: &FieldRules) -> Rules<'_> {
     Rules { add: &rules.add, remove: &rules.remove }
 }
 
@@ -122,6 +123,29 @@ pub(super) async fn pass(
         }
         Outcome::Refused(problem) => refuse(core, connection, &passing, problem).await,
     }
+}
+
+/// What came of a request that was made again.
+pub(super) enum Again {
+    /// Another instruction.
+    Instruction(Connection, Link),
+    /// The client has its answer.
+    Over(Next, Connection),
+}
+
+/// Makes a request again that was read whole; `opening` is all of it.
+pub(super) async fn ask_again(
+    core: &Rc<Core>,
+    mut connection: Connection,
+    passing: &Passing,
+    mut opening: Vec<u8>,
+) -> Result<Again, End> {
+    let (next, connection) = match asking::ask(core, &mut connection, passing, &mut opening).await? {
+        Outcome::Heard(link, Heard::Instruction) => return Ok(Again::Instruction(connection, link)),
+        Outcome::Heard(link, Heard::Reply(reply)) => finish(core, connection, passing, link, reply).await?,
+        Outcome::Refused(problem) => refuse(core, connection, passing, problem).await?,
+    };
+    Ok(Again::Over(next, connection))
 }
 
 /// Passes the response back, to a client that has said all that it has to say.

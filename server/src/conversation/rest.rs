@@ -254,7 +254,8 @@ fn read_answer(answer: Answer, guard: &Guard, link: &str) -> Answered {
         | Answer::History(_)
         | Answer::Deleted
         | Answer::Survey(_)
-        | Answer::Channels(_) => {
+        | Answer::Channels(_)
+        | Answer::Link(_) => {
             unreachable!("a read is answered with what was read")
         }
     };
@@ -285,7 +286,8 @@ fn written(answer: Answer) -> Answered {
         | Answer::History(_)
         | Answer::Deleted
         | Answer::Survey(_)
-        | Answer::Channels(_) => {
+        | Answer::Channels(_)
+        | Answer::Link(_) => {
             unreachable!("a write is answered with its outcome")
         }
     }

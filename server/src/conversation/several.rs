@@ -176,7 +176,8 @@ async fn ask(core: &Rc<Core>, places: Vec<Place>, from: From) -> Result<Followin
         | Answer::History(_)
         | Answer::Deleted
         | Answer::Survey(_)
-        | Answer::Channels(_) => {
+        | Answer::Channels(_)
+        | Answer::Link(_) => {
             unreachable!("a request to follow is answered with where it begins")
         }
     }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
+use fantail_engine::grip::Signer;
 use fantail_engine::stream::journal::Policy;
 use fantail_engine::topic;
 use rustls::ClientConfig;
@@ -42,6 +43,8 @@ pub struct Settings {
     pub(crate) gate: Option<Gate>,
     /// How the server signs what it asks of origins.
     pub grip: Grip,
+    /// What signs it, if anything does.
+    pub signer: Option<Signer>,
     /// How streams are kept.
     pub policy: Policy,
     /// Bytes that all documents may take.

@@ -22,8 +22,8 @@ use crate::conversation::hold;
 /// Where a hold begins.
 #[derive(Debug)]
 pub(crate) enum Beginning {
-    /// At this place of the log, once these of its bytes were sent: from each offset to the other, in order.
-    At { mark: Mark, first: Vec<(u64, u64)> },
+    /// At this place of the log, once the client has what these items before it bring, in order.
+    At { mark: Mark, first: Vec<Arc<Item>> },
     /// Nowhere: on these channels of the subscription, by index, the client and the edge don't know the same. The next link is to
     /// be asked; if it says the same again, the hold may begin with these channels adrift.
     Gap(Vec<usize>),
@@ -170,7 +170,8 @@ impl Core {
             return Beginning::Gap(gaps);
         }
         let start = |(begun, last): (&Begun, &Option<Arc<str>>)| match (begun, last) {
-            (Begun::With(sequence), _) => *sequence,
+            // What the client was served up to isn't sent again, whatever the origin says.
+            (Begun::With(sequence), _) => from.map_or(*sequence, |from| from.sequence.max(*sequence)),
             (Begun::End | Begun::Gap, Some(_)) => end.sequence,
             (Begun::End | Begun::Gap, None) => from.map_or(end.sequence, |from| from.sequence),
         };

@@ -15,6 +15,7 @@ use fantail_engine::log::view::{Span, View};
 use fantail_engine::position::Position;
 
 use super::channels::ChannelQuestion;
+use super::links::LinkRequest;
 use super::question::{Answer, Question};
 use crate::audience::{Item, Reach, Scrutiny};
 use crate::origin::Resolved;
@@ -45,6 +46,8 @@ pub(super) enum Letter {
     Published { stream: Arc<str>, position: Position, end: u64 },
     /// A conversation on core `from` wants something of the channels, whose home is here.
     Channels { from: usize, ticket: usize, question: ChannelQuestion },
+    /// A conversation on core `from` asks a next link whose home is here; the answer mustn't be older than `since`.
+    Link { from: usize, ticket: usize, request: Arc<LinkRequest>, since: u64 },
     /// These items of channels were released; the delivery is to be told whom they reached.
     Items { items: Arc<[Arc<Item>]>, delivery: Option<u64> },
     /// Whatever is held and can ask its origin is to do so; the delivery is to be told how many.

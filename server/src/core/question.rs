@@ -9,6 +9,7 @@ use fantail_engine::topic::Place;
 
 use super::channels::ChannelAnswer;
 use super::following::Following;
+use super::links::Linked;
 use super::survey::Survey;
 
 /// What a conversation wants of a stream.
@@ -86,6 +87,8 @@ pub(crate) enum Answer {
     Survey(Box<Survey>),
     /// What the home of the channels says.
     Channels(ChannelAnswer),
+    /// What a next link's home says.
+    Link(Linked),
     Refused(Refused),
 }
 

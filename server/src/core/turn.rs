@@ -44,6 +44,7 @@ impl Core {
             is_due |= self.home.borrow().is_due();
             is_due |= self.audience.borrow_mut().turn(time);
             self.take_returned();
+            self.take_links();
             if is_due && (self.home.borrow().is_writing() || self.audience.borrow().awaits_pages()) {
                 // Who does that may have been given this CPU, and a core that is busy gives it up only when it must.
                 thread::yield_now();
@@ -113,6 +114,9 @@ impl Core {
                     if let Some(answer) = channels.borrow_mut().ask(from, ticket, question) {
                         self.cores.boxes[from].post(Letter::Answer { ticket, answer });
                     }
+                }
+                Letter::Link { from, ticket, request, since } => {
+                    self.links.borrow_mut().arrived.push(((from, ticket), request, since));
                 }
                 Letter::Items { items, delivery } => {
                     let reach = self.release(&items);

@@ -26,6 +26,8 @@ mod topics;
 mod origins;
 mod proxy;
 
+mod grip;
+
 mod backups;
 mod logs;
 

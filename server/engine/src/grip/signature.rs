@@ -87,6 +87,13 @@ pub struct Signer {
     key: EncodingKey,
 }
 
+impl std::fmt::Debug for Signer {
+    /// Never shows a key.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Signer")
+    }
+}
+
 impl Signer {
     /// Signs as `issuer`.
     ///

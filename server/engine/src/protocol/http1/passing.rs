@@ -303,6 +303,16 @@ fn kind(name: &[u8]) -> Kind {
     }
 }
 
+/// Whether a field is about one connection, or about where a message ends on it.
+#[must_use]
+pub fn is_hop_by_hop(name: &[u8]) -> bool {
+    match kind(name) {
+        Kind::Connection | Kind::Length => true,
+        Kind::EndToEnd | Kind::Host | Kind::Date | Kind::Expect | Kind::Grip => false,
+        Kind::Forwarded | Kind::ForwardedFor | Kind::ForwardedOther => false,
+    }
+}
+
 /// Whether a field is between an edge and its origin only.
 #[must_use]
 pub fn is_grip(name: &[u8]) -> bool {
