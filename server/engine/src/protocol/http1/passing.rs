@@ -14,6 +14,7 @@ use serde::Serialize;
 use super::answer::Answer;
 use super::framing::{Connection, Framing, Version};
 use super::request::{Request, fields};
+use crate::protocol::accept::{self, Form};
 use crate::protocol::field;
 
 /// Fields that are added, and those that are taken away before; names in lower case.
@@ -99,8 +100,11 @@ pub fn write_request(out: &mut Vec<u8>, request: &Request<'_>, onward: &Onward<'
         line(out, b"Host", host);
     }
     let named = Named::of(request.lines);
+    // What is published goes behind what the origin says, as it is: that may not be compressed.
+    let wants_events = accept::choose(request.fields("Accept")) == Some(Form::Events);
     for (name, value) in request.all() {
         let passes = match kind(name) {
+            Kind::EndToEnd if wants_events => !name.eq_ignore_ascii_case(b"Accept-Encoding"),
             Kind::EndToEnd | Kind::Date => true,
             Kind::Connection | Kind::Length | Kind::Host | Kind::Expect | Kind::Grip => false,
             // Appended to below.
@@ -362,6 +366,15 @@ mod tests {
         let mut out = Vec::new();
         write_answer(&mut out, &answer, shape, then, b"now", rules);
         String::from_utf8(out).expect("a head is text").replace("\r\n", "\n").trim_end().to_owned()
+    }
+
+    #[test]
+    fn events_are_not_asked_for_compressed() {
+        let asked = |accept: &str| {
+            onward(&format!("GET / HTTP/1.1\nHost: x\nAccept: {accept}\nAccept-Encoding: gzip"), &ONWARD)
+        };
+        assert!(!asked("text/event-stream").contains("gzip"));
+        assert!(asked("text/html, */*").contains("gzip"));
     }
 
     #[test]
