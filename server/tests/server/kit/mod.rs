@@ -12,7 +12,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 pub(crate) use follower::{Block, Follower};
 pub(crate) use http::{Answer, Client, connect_narrow, request, reset};
 pub(crate) use medium::Medium;
-pub(crate) use origin::{Origin, Peer};
+pub(crate) use origin::{Asked, Origin, Peer};
 pub(crate) use process::{Ended, log, refuse};
 use serde_json::Value;
 pub(crate) use server::Server;
