@@ -5,6 +5,7 @@
 //!                     └────────► Gap: the next link                  └──► attend, for those whose bytes or whose answer is their own
 //! ```
 
+use std::cell::Cell;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -63,6 +64,8 @@ struct Place {
     subscription: Rc<Subscription>,
     awaits: Awaits,
     nudge: Nudge,
+    /// Whether it is to ask its origin anew.
+    is_recalled: Cell<bool>,
 }
 
 /// The attendants of a core, by the hash of each of their channels.
@@ -75,6 +78,15 @@ impl Attendance {
     /// How many there are; one of several channels counts for each.
     pub(super) fn len(&self) -> usize {
         self.places.values().map(Vec::len).sum()
+    }
+
+    /// All who wait for a response ask their origins anew. Those of several channels count once.
+    fn recall(&self, reach: &mut Reach) {
+        let waiting = self.places.values().flatten().filter(|place| place.awaits == Awaits::Response);
+        for place in waiting {
+            reach.responses += u64::from(!place.is_recalled.replace(true));
+            place.nudge.ring();
+        }
     }
 
     /// Wakes those who wait for an item.
@@ -94,9 +106,12 @@ impl Attendance {
 
 impl Attendant {
     /// The next item of its channels, of whichever format and with whatever screen; none if some of them are forgotten, as it was
-    /// too slow.
+    /// too slow, or if it is to ask its origin anew.
     pub(crate) async fn next(&mut self) -> Option<Arc<Item>> {
         loop {
+            if self.place.is_recalled.get() {
+                return None;
+            }
             {
                 let audience = self.core.audience.borrow();
                 let subscription = &self.place.subscription;
@@ -205,9 +220,10 @@ impl Core {
 
     /// Waits for items of channels from `mark` on: what it awaits is counted among those whom an item reaches.
     pub(crate) fn attend(self: &Rc<Core>, subscription: &Rc<Subscription>, awaits: Awaits, mark: Mark) -> Attendant {
-        let place = Rc::new(Place { subscription: Rc::clone(subscription), awaits, nudge: Nudge::default() });
+        let (subscription, nudge) = (Rc::clone(subscription), Nudge::default());
+        let place = Rc::new(Place { subscription, awaits, nudge, is_recalled: Cell::new(false) });
         let mut attendance = self.attendance.borrow_mut();
-        for followed in &subscription.channels {
+        for followed in &place.subscription.channels {
             attendance.places.entry(followed.hash).or_default().push(Rc::clone(&place));
         }
         Attendant { core: Rc::clone(self), place, mark }
@@ -229,7 +245,9 @@ impl Core {
 
     /// Everything that is held and can ask its origin does so.
     pub(super) fn recover(&self) -> Reach {
-        self.audience.borrow_mut().recover()
+        let mut reach = self.audience.borrow_mut().recover();
+        self.attendance.borrow().recall(&mut reach);
+        reach
     }
 
     /// Begins the conversations of those who came back from the audience, and tells origins what they want to know.

@@ -56,7 +56,9 @@ impl Gate {
         let (scheme, proof) = authorization.split_at(authorization.iter().position(|byte| *byte == b' ').unwrap_or(0));
         let proof = proof.trim_ascii();
         let is_right = if scheme.eq_ignore_ascii_case(b"Basic") {
-            let given = STANDARD.decode(proof).unwrap_or_default();
+            // Under Python 3, pubcontrol sends base64 as Python prints bytes.
+            let printed = proof.strip_prefix(b"b'").and_then(|proof| proof.strip_suffix(b"'"));
+            let given = STANDARD.decode(printed.unwrap_or(proof)).unwrap_or_default();
             self.basic.as_ref().is_some_and(|basic| is_same(basic.reveal(), &given))
         } else if scheme.eq_ignore_ascii_case(b"Bearer") {
             let is_token = self.bearer.as_ref().is_some_and(|bearer| is_same(bearer.reveal(), proof));
