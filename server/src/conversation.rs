@@ -13,6 +13,7 @@ mod follow;
 mod history;
 pub(crate) mod hold;
 mod inquiry;
+mod mirror;
 mod own;
 mod pipeline;
 mod proxy;

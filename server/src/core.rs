@@ -14,6 +14,7 @@ pub(crate) mod holding;
 mod home;
 mod letter;
 pub(crate) mod links;
+mod mirroring;
 mod nudge;
 pub(crate) mod partings;
 pub(crate) mod question;
@@ -431,6 +432,12 @@ impl Core {
         self.nudge.ring();
     }
 
+    /// Something goes on that is awaited, as a conversation is, before the server ends; until this is dropped.
+    pub(crate) fn detain(self: &Rc<Core>) -> Detained {
+        self.conversations.set(self.conversations.get() + 1);
+        Detained(Rc::clone(self))
+    }
+
     /// The value of `Date` (RFC 9110, section 5.6.7).
     pub(crate) fn date(&self) -> std::cell::Ref<'_, Vec<u8>> {
         let second = clock::unix_ms() / 1000;
@@ -438,6 +445,16 @@ impl Core {
             *self.date.borrow_mut() = (second, httpdate::fmt_http_date(SystemTime::now()).into_bytes());
         }
         std::cell::Ref::map(self.date.borrow(), |(_, date)| date)
+    }
+}
+
+/// See [`Core::detain`].
+pub(crate) struct Detained(Rc<Core>);
+
+impl Drop for Detained {
+    fn drop(&mut self) {
+        self.0.conversations.set(self.0.conversations.get() - 1);
+        self.0.nudge.ring();
     }
 }
 

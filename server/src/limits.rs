@@ -214,6 +214,13 @@ pub(crate) const RESPONSE_TIME: Duration = Duration::from_secs(60);
 /// How long a body may pause if the route doesn't say: longer than the signs of life of event streams are apart.
 pub(crate) const ORIGIN_IDLE_TIME: Duration = Duration::from_secs(120);
 
+/// How long the answer to a write waits until what it changed is kept: an origin that takes longer to be read than a person notices
+/// doesn't make writes slower than that.
+pub(crate) const REFLECT_TIME: Duration = Duration::from_secs(1);
+
+/// Documents of an origin's collection that are brought to their stream at once, and bytes of them: some milliseconds of its home.
+pub(crate) const SEEN_DOCUMENTS_MAX: usize = 256;
+
 /// From one question about an origin's health to the next, if the route doesn't say.
 pub(crate) const HEALTH_INTERVAL: Duration = Duration::from_secs(10);
 

@@ -18,6 +18,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use fantail_engine::topic::Mount;
 use rustls::ClientConfig;
 
 pub(crate) use self::call::{CallError, call};
@@ -29,7 +30,7 @@ pub(crate) use self::response::{Response, ResponseError};
 pub(crate) use self::trust::trust;
 use self::wire::Wire;
 pub(crate) use self::wire::{Reader, Writer};
-use crate::config::{Authority, OriginAddress, Origins, Routes, Target};
+use crate::config::{Authority, Follow, OriginAddress, Origins, Route, Routes, Target};
 use crate::limits::{
     ORIGIN_CONNECTIONS_MAX, ORIGIN_FAILURES_MAX, ORIGIN_OUT_TIME, ORIGIN_REST_TIME, ORIGIN_RESTING_MAX,
     ORIGIN_TRUSTED_REST_TIME, ORIGINS_MAX,
@@ -46,11 +47,11 @@ pub(crate) struct Services {
 
 impl Services {
     pub(crate) fn new(routes: &Arc<Routes>, trust: Option<&Arc<ClientConfig>>) -> Services {
-        let service = |target: &Target| match target {
+        let service = |route: &Route| match &route.target {
             Target::Embedded => None,
-            Target::Origins(origins) => Some(Rc::new(Service::new(origins, trust))),
+            Target::Origins(origins) => Some(Rc::new(Service::new(route, origins, trust))),
         };
-        let services = routes.all().iter().map(|route| service(&route.target)).collect();
+        let services = routes.all().iter().map(service).collect();
         Services { routes: Arc::clone(routes), services }
     }
 
@@ -84,6 +85,8 @@ impl Services {
 /// The origins of one route.
 pub(crate) struct Service {
     pub(crate) config: Origins,
+    /// Where their resources are in what we keep, if they can be followed.
+    pub(crate) mount: Option<Mount>,
     origins: Vec<Rc<Origin>>,
     /// Whose turn it is.
     turn: Cell<usize>,
@@ -96,9 +99,13 @@ pub(crate) struct Tried(u64);
 const _: () = assert!(ORIGINS_MAX <= u64::BITS as usize);
 
 impl Service {
-    fn new(config: &Origins, trust: Option<&Arc<ClientConfig>>) -> Service {
+    fn new(route: &Route, config: &Origins, trust: Option<&Arc<ClientConfig>>) -> Service {
         let origins = config.addresses.iter().map(|address| Rc::new(Origin::new(address, trust))).collect();
-        Service { config: config.clone(), origins, turn: Cell::new(0) }
+        let mount = match config.follow {
+            Follow::Off => None,
+            Follow::Auto => Some(Mount::new(route.host.as_deref(), &route.path)),
+        };
+        Service { config: config.clone(), mount, origins, turn: Cell::new(0) }
     }
 
     /// What `Host` says to its origins when a client says nothing.

@@ -3,7 +3,8 @@
 //! The maps share their structure between clones: a clone costs nothing but two counts, may be read on another thread, and
 //! what is written meanwhile copies the nodes that it touches. So a checkpoint is a clone that somebody else encodes.
 //!
-//! Refused are values that aren't objects, whose `id` isn't their name, or that are larger than [`DOCUMENT_BYTES_MAX`].
+//! Refused are values that aren't objects, whose `id` isn't their name, or that are larger than [`DOCUMENT_BYTES_MAX`]. Only what
+//! mirrors somebody else's document ([`keep`]) may call itself otherwise.
 //!
 //! Invariant: [`Documents`] is the fold of the stream's events, each document the canonical text of its value (members
 //! in the order of their names' bytes, no white space), and [`Documents::bytes`] always the sum that its docs define.
@@ -393,15 +394,13 @@ pub fn seal(value: &Value, id: &str) -> Result<Body, DocumentError> {
     Ok(body.into())
 }
 
-/// Makes the document `id` of a value that must have kept its `id`: what a patch has made of the document.
+/// Makes a document of what somebody else has: its `id`, if it has one, is theirs, a number as well as a text.
 ///
 /// # Errors
-/// The value isn't an object, its `id` is missing or different or not a string, or its compact text has more than
-/// [`DOCUMENT_BYTES_MAX`] bytes.
-pub fn reseal(value: &Value, id: &str) -> Result<Body, DocumentError> {
-    let members = value.as_object().ok_or(DocumentError::NotObject)?;
-    if members.get("id").and_then(Value::as_str) != Some(id) {
-        return Err(DocumentError::Id);
+/// The value isn't an object, or its compact text has more than [`DOCUMENT_BYTES_MAX`] bytes.
+pub fn keep(value: &Value) -> Result<Body, DocumentError> {
+    if !value.is_object() {
+        return Err(DocumentError::NotObject);
     }
     let bytes = json::encoded_len(value);
     if bytes > DOCUMENT_BYTES_MAX {
@@ -412,10 +411,23 @@ pub fn reseal(value: &Value, id: &str) -> Result<Body, DocumentError> {
     Ok(body.into())
 }
 
+/// Makes the document `id` of a value that must have kept its `id`: what a patch has made of the document.
+///
+/// # Errors
+/// The value isn't an object, its `id` is missing or different or not a string, or its compact text has more than
+/// [`DOCUMENT_BYTES_MAX`] bytes.
+pub fn reseal(value: &Value, id: &str) -> Result<Body, DocumentError> {
+    let members = value.as_object().ok_or(DocumentError::NotObject)?;
+    match members.get("id").and_then(Value::as_str) == Some(id) {
+        true => keep(value),
+        false => Err(DocumentError::Id),
+    }
+}
+
 /// The value of a document, number for number as it was accepted.
 ///
 /// # Panics
-/// If `body` isn't what [`seal`] or [`reseal`] made.
+/// If `body` isn't what [`seal`], [`reseal`] or [`keep`] made.
 #[must_use]
 pub fn open(body: &[u8]) -> Value {
     json::parse(body.to_vec()).expect("a stored document is JSON that was accepted")

@@ -9,6 +9,7 @@ pub mod grip;
 pub mod json;
 pub mod limits;
 pub mod log;
+pub mod mirror;
 pub mod patch;
 pub mod position;
 pub mod protocol;

@@ -223,6 +223,20 @@ pub const TOKEN_LEEWAY_SECONDS: u64 = 60;
 /// Bytes of a token; longer ones are refused before any cryptography.
 pub const TOKEN_BYTES_MAX: usize = 8 * 1024;
 
+/// Documents of a stream that have changed while a request to their origin is under way; beyond, they are forgotten, and what is
+/// under way is read once more.
+pub const MIRROR_RECENT_MAX: usize = 16 * 1024;
+
+/// Documents and collections of an origin that a stream knows to be as the origin has them: half a mebibyte. Beyond, they are
+/// forgotten, and the next request to follow reads them again.
+pub const MIRROR_KNOWN_MAX: usize = 64 * 1024;
+
+/// Documents of an origin's collection that are read when it is followed: what a mirror of a larger one costs, nobody wants.
+pub const LISTING_DOCUMENTS_MAX: usize = 10_000;
+
+/// Bytes of an origin's collection: what its map form may have, which clients get.
+pub const LISTING_BYTES_MAX: usize = MAP_BYTES_MAX;
+
 const _: () = {
     assert!(BODY_BYTES_MAX >= DOCUMENT_BYTES_MAX);
     assert!(PAGE_BYTES_MAX >= 4 * DOCUMENT_BYTES_MAX && MAP_BYTES_MAX >= DOCUMENT_BYTES_MAX);

@@ -19,6 +19,42 @@ pub struct Place {
     last: u16,
     /// The number of segments; odd means a collection.
     segments: u16,
+    /// The stream's name, if that isn't the first segment: see [`Mount`].
+    stream: Option<Box<str>>,
+}
+
+/// Where the resources of somebody else begin: paths below it name collections and documents as all paths do, in streams that no
+/// path alone can name, so that nobody reads or writes them past whose resources they are.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Mount {
+    /// What comes before the first segment in the names of its streams.
+    name: Box<str>,
+    /// Bytes of a path that lead to it.
+    prefix: usize,
+}
+
+impl Mount {
+    /// The mount at the prefix `path` of the paths of a host, or of any.
+    ///
+    /// # Panics
+    /// If the path doesn't begin with a slash.
+    #[must_use]
+    pub fn new(host: Option<&str>, path: &str) -> Mount {
+        assert!(path.starts_with('/'), "a path begins with a slash");
+        let path = path.trim_end_matches('/');
+        Mount { name: [host.unwrap_or_default(), path, "/"].concat().into(), prefix: path.len() }
+    }
+
+    /// What a path that begins with the mount's names. A slash at its end is one of style.
+    ///
+    /// # Errors
+    /// As [`Place::parse`].
+    pub fn place(&self, path: &str) -> Result<Place, NameError> {
+        let below = path.get(self.prefix..).unwrap_or_default();
+        let place = Place::parse(below.strip_suffix('/').unwrap_or(below))?;
+        let stream = [&*self.name, place.stream()].concat();
+        Ok(Place { stream: Some(stream.into()), ..place })
+    }
 }
 
 impl Place {
@@ -47,7 +83,7 @@ impl Place {
             }
             decoded.push_str(&name);
         }
-        Ok(Place { path: decoded.into(), last: last as u16, segments: segments as u16 })
+        Ok(Place { path: decoded.into(), last: last as u16, segments: segments as u16, stream: None })
     }
 
     /// The place of the document `id` in this collection.
@@ -64,13 +100,24 @@ impl Place {
             last: self.path.len() as u16 + 1,
             path: format!("{}/{id}", self.path).into(),
             segments: self.segments + 1,
+            stream: self.stream.clone(),
         })
     }
 
-    /// The name of the stream: the first segment.
+    /// The name of the stream: the first segment, behind its mount's if it is below one.
     #[must_use]
     pub fn stream(&self) -> &str {
-        self.path.split('/').next().expect("a path has a segment")
+        let first = || self.path.split('/').next().expect("a path has a segment");
+        self.stream.as_deref().unwrap_or_else(first)
+    }
+
+    /// The document whose collection this is, or is in.
+    #[must_use]
+    pub fn parent(&self) -> Option<Place> {
+        let (path, _) = self.collection().rsplit_once('/')?;
+        let segments = path.split('/').count() as u16;
+        let last = path.rfind('/').map_or(0, |slash| slash as u16 + 1);
+        Some(Place { path: path.into(), last, segments, stream: self.stream.clone() })
     }
 
     /// The path of the collection, or of the collection that holds the document.
@@ -100,12 +147,13 @@ impl Place {
         self.segments % 2 == 1
     }
 
-    /// What following this place means: a first segment means its whole stream.
+    /// What following this place means: a first segment means its whole stream, but below a mount, where who may read one URL
+    /// needn't be allowed to read all below it.
     #[must_use]
     pub fn topic(&self) -> Topic {
-        match self.segments {
-            1 => Topic::Stream,
-            _ => Topic::Path(hash(&self.path)),
+        match (self.segments, &self.stream) {
+            (1, None) => Topic::Stream,
+            (1, Some(_)) | (2.., _) | (0, _) => Topic::Path(hash(&self.path)),
         }
     }
 
@@ -128,7 +176,7 @@ impl Place {
 }
 
 /// What stays as it is in a segment of a path: unreserved, sub-delims, `:` and `@`.
-const URL_SEGMENT: &percent_encoding::AsciiSet = &percent_encoding::NON_ALPHANUMERIC
+pub(crate) const URL_SEGMENT: &percent_encoding::AsciiSet = &percent_encoding::NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
     .remove(b'_')
@@ -190,6 +238,31 @@ pub fn check_name(name: &str) -> Result<(), NameError> {
     }
 }
 
+/// Says whether a stream can have this name: one that [`check_name`] passes, behind that of a [`Mount`] or not.
+///
+/// # Errors
+/// The rule that the name breaks.
+pub fn check_stream(name: &str) -> Result<(), NameError> {
+    let (mount, first) = name.rsplit_once('/').unwrap_or(("", name));
+    match mount.chars().any(char::is_control) {
+        true => Err(NameError::Control),
+        false => check_name(first),
+    }
+}
+
+/// Reads the name of a stream from a segment of a URL, percent-encoded.
+///
+/// # Errors
+/// As [`check_stream`], or the encoding isn't one.
+pub fn stream(raw: &str) -> Result<String, NameError> {
+    let name = decode(raw)?;
+    match name.as_str() {
+        "-" => Err(NameError::Reserved),
+        name => check_stream(name),
+    }?;
+    Ok(name)
+}
+
 fn decode(raw: &str) -> Result<String, NameError> {
     let bytes = raw.as_bytes();
     let well_formed = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'%').all(|(at, _)| {
@@ -245,6 +318,25 @@ mod tests {
         assert_eq!((users.collection(), users.document(), users.topic()), ("users", None, Topic::Stream));
         assert_eq!(users.child("7"), Place::parse("/users/7"));
         assert_eq!(Place::parse("/users/7").expect("a path").topic(), Topic::Path(hash("users/7")));
+    }
+
+    #[test]
+    fn below_a_mount_streams_have_names_that_no_path_has() {
+        let mount = Mount::new(None, "/api/v1");
+        let place = mount.place("/api/v1/users/7/messages/").expect("a path");
+        assert_eq!((place.stream(), place.path()), ("/api/v1/users", "users/7/messages"));
+        assert!(place.is_collection() && check_stream(place.stream()).is_ok());
+        let parent = place.parent().expect("a document");
+        assert_eq!(Ok(&parent), mount.place("/api/v1/users/7").as_ref());
+        assert_eq!((parent.document(), parent.parent()), (Some("7"), None));
+        let users = mount.place("/api/v1/users").expect("a path");
+        assert_eq!((users.topic(), users.child("7")), (Topic::Path(hash("users")), Ok(parent)));
+        assert_eq!(mount.place("/api/v1"), Err(NameError::Empty));
+        assert_eq!(mount.place("/api/v1/"), Err(NameError::Empty));
+        let root = Mount::new(Some("a.example"), "/");
+        assert_eq!(root.place("/messages/7").expect("a path").stream(), "a.example/messages");
+        assert_eq!(Mount::new(None, "/").place("/messages").expect("a path").stream(), "/messages");
+        assert!(check_stream("/a/..").is_err() && check_stream("a\n/b").is_err());
     }
 
     #[test]

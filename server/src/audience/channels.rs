@@ -139,7 +139,10 @@ impl Audience {
         let mut first = None;
         for item in self.items.since(mark).ok_or(Unread::Gone)? {
             let Some((index, followed)) = hold.terms.subscription.channel(item.hash) else { continue };
-            first = first.or_else(|| ending(item, followed.tracking, last).filter(|ending| concerns(ending, hold)));
+            first = first.or_else(|| {
+                let ending = ending(item, &hold.terms.subscription, followed.tracking, last);
+                ending.filter(|ending| concerns(ending, hold))
+            });
             if followed.tracking.has_ids() {
                 last[index].clone_from(&item.id);
             }
@@ -175,7 +178,7 @@ impl Audience {
         let number = followers.subscription;
         let row = self.subscriptions.get_mut(number);
         let Some((index, followed)) = row.subscription.channel(item.hash) else { return };
-        let ending = ending(item, followed.tracking, &row.last);
+        let ending = ending(item, &row.subscription, followed.tracking, &row.last);
         if followed.tracking.has_ids() {
             row.last[index].clone_from(&item.id);
         }
@@ -316,14 +319,15 @@ impl Audience {
 }
 
 /// What ends those who follow an item's channel so, if they have a next link to ask where that is needed.
-fn ending(item: &Item, tracking: Tracking, last: &LastIds) -> Option<Rc<Ending>> {
+fn ending(item: &Item, subscription: &Subscription, tracking: Tracking, last: &LastIds) -> Option<Rc<Ending>> {
     let mark = item.mark;
     if tracking.misses(item) {
         return Some(Ending::recall(mark, Why::Gap, last));
     }
     match item.stream()? {
         StreamItem::Send { .. } | StreamItem::Refresh => None,
-        StreamItem::Close => Some(Ending::close(mark)),
+        // Filters decide about closing, too: who parts one user publishes to a channel of many.
+        StreamItem::Close => subscription.admits(item).then(|| Ending::close(mark)),
         // Behind it: whoever goes on there isn't told of it again.
         StreamItem::Hint => Some(Ending::recall(item.end(), Why::Hint, last)),
     }

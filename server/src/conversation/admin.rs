@@ -9,7 +9,7 @@ mod report;
 use fantail_engine::protocol::exposition;
 use fantail_engine::protocol::http1::Method;
 use fantail_engine::protocol::problem::Problem;
-use fantail_engine::topic::{Place, Topic};
+use fantail_engine::topic;
 
 use super::answer::Answered;
 use super::inquiry::Inquiry;
@@ -78,11 +78,10 @@ pub(super) fn plan(inquiry: &Inquiry) -> Result<Plan, Answered> {
 fn stream(path: &str) -> Result<String, Problem> {
     let nothing = || Problem::not_found("what there is here is named at /");
     let name = path.strip_prefix("/streams/").ok_or_else(nothing)?;
-    let place = Place::parse(&format!("/{name}")).map_err(|error| Problem::bad_name(error.to_string()))?;
-    match place.topic() {
-        Topic::Stream => Ok(place.stream().to_owned()),
-        Topic::Path(_) => Err(nothing()),
+    if name.contains('/') {
+        return Err(nothing());
     }
+    topic::stream(name).map_err(|error| Problem::bad_name(error.to_string()))
 }
 
 /// What the client is shown of the cores' answers.
@@ -113,6 +112,7 @@ fn survey(answer: Answer) -> Survey {
         | Answer::History(_)
         | Answer::Follow(_)
         | Answer::Deleted
+        | Answer::Mirror(_)
         | Answer::Channels(_)
         | Answer::Link(_)
         | Answer::Refused(_) => unreachable!("a core that is asked how it is says that"),
@@ -130,6 +130,7 @@ pub(super) fn deleted(answer: Answer) -> Answered {
         | Answer::History(_)
         | Answer::Follow(_)
         | Answer::Survey(_)
+        | Answer::Mirror(_)
         | Answer::Channels(_)
         | Answer::Link(_) => unreachable!("a stream is deleted or not"),
     }

@@ -26,15 +26,26 @@ pub(super) const SEVERAL: &str = "/-/events";
 /// Answers a request to follow; the connection is over as a conversation afterwards.
 pub(super) async fn follow(
     core: &Rc<Core>,
-    mut connection: Connection,
+    connection: Connection,
     inquiry: &Inquiry,
     welcome: Welcome,
 ) -> Result<(Next, Connection), End> {
-    let is_head = inquiry.method == Method::Head;
-    let (places, from) = match wanted(inquiry) {
-        Ok(wanted) => wanted,
-        Err(problem) => return hang_up(core, connection, problem.into(), is_head).await,
-    };
+    match wanted(inquiry) {
+        Ok((places, from)) => begin(core, connection, inquiry.method, places, from, welcome).await,
+        Err(problem) => hang_up(core, connection, problem.into(), inquiry.method == Method::Head).await,
+    }
+}
+
+/// Begins to send what happens at `places`.
+pub(super) async fn begin(
+    core: &Rc<Core>,
+    mut connection: Connection,
+    method: Method,
+    places: Vec<Place>,
+    from: From,
+    welcome: Welcome,
+) -> Result<(Next, Connection), End> {
+    let is_head = method == Method::Head;
     let mut out = Vec::new();
     sse::head(&mut out, &core.date());
     let is_leaving = core.stage.get() != Stage::Open;
@@ -80,6 +91,7 @@ pub(super) async fn follow(
         | Answer::History(_)
         | Answer::Deleted
         | Answer::Survey(_)
+        | Answer::Mirror(_)
         | Answer::Channels(_)
         | Answer::Link(_) => {
             unreachable!("a request to follow is answered with where it begins")
@@ -151,9 +163,7 @@ pub(super) async fn turn_away(
 
 /// What is to be followed, and from where.
 fn wanted(inquiry: &Inquiry) -> Result<(Vec<Place>, From), Problem> {
-    if inquiry.method == Method::Subscribe && !inquiry.accepts_events {
-        return Err(Problem::not_acceptable("what is followed comes as text/event-stream"));
-    }
+    let from = beginning(inquiry)?;
     let place = |path: &str| Place::parse(path).map_err(|error| Problem::bad_name(error.to_string()));
     let places = match inquiry.path == SEVERAL {
         false if inquiry.path == "/-" || inquiry.path.starts_with("/-/") => {
@@ -175,15 +185,25 @@ fn wanted(inquiry: &Inquiry) -> Result<(Vec<Place>, From), Problem> {
             places
         }
     };
-    let names = ["last_event_id", "lastEventId", "lastEventID"];
+    Ok((places, from))
+}
+
+/// Parameters of a query that say where to begin.
+pub(super) const BEGINNINGS: [&str; 4] = ["last_event_id", "lastEventId", "lastEventID", "from"];
+
+/// From where on.
+pub(super) fn beginning(inquiry: &Inquiry) -> Result<From, Problem> {
+    if inquiry.method == Method::Subscribe && !inquiry.accepts_events {
+        return Err(Problem::not_acceptable("what is followed comes as text/event-stream"));
+    }
+    let [names @ .., from] = BEGINNINGS;
     let asked = names.iter().find_map(|name| inquiry.parameter(name)).filter(|cursor| !cursor.is_empty());
     let cursor = inquiry.last_event_id.as_deref().or(asked);
-    let from = match (cursor, inquiry.parameter("from")) {
-        (Some(cursor), _) => From::Cursor(cursor.to_owned()),
-        (None, None | Some("now")) => From::Now,
-        (None, Some("earliest")) => From::Earliest,
-        (None, Some("snapshot")) => From::Snapshot,
-        (None, Some(_)) => return Err(Problem::malformed("from is one of now, earliest and snapshot")),
-    };
-    Ok((places, from))
+    match (cursor, inquiry.parameter(from)) {
+        (Some(cursor), _) => Ok(From::Cursor(cursor.to_owned())),
+        (None, None | Some("now")) => Ok(From::Now),
+        (None, Some("earliest")) => Ok(From::Earliest),
+        (None, Some("snapshot")) => Ok(From::Snapshot),
+        (None, Some(_)) => Err(Problem::malformed("from is one of now, earliest and snapshot")),
+    }
 }

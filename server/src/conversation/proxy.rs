@@ -5,9 +5,9 @@
 //! or its method is idempotent and no byte of its response was passed on. Invariant: a client that left takes its connection to
 //! the origin with it; and a response that breaks off is never made to look whole.
 
-mod asking;
-mod body;
-mod relay;
+pub(super) mod asking;
+pub(super) mod body;
+pub(super) mod relay;
 mod streaming;
 mod tunnel;
 
@@ -23,6 +23,7 @@ use self::asking::{Heard, Outcome, Reply, Trouble};
 use self::body::Upload;
 use super::answer::Answered;
 use super::connection::{Connection, End};
+use super::mirror::{self, Part};
 use super::{Next, hang_up, hold};
 use crate::config::FieldRules;
 use crate::core::{Core, Welcome};
@@ -39,6 +40,7 @@ pub(super) struct Passing {
     framing: Framing,
     expects_continue: bool,
     upgrade: Upgrade,
+    pub(super) part: Part,
 }
 
 /// The origins that a request is for, if a route gives it to any.
@@ -70,6 +72,7 @@ impl Passing {
         core.write_signature(&mut head);
         head.extend_from_slice(b"\r\n");
         Ok(Passing {
+            part: Part::of(&service, request, &head),
             method: request.method,
             head,
             version: request.version,
@@ -79,6 +82,21 @@ impl Passing {
             upgrade: http1::upgrade(request),
             service,
         })
+    }
+
+    /// A request of the server's own, with this head, which reads.
+    pub(super) fn to_read(service: &Rc<Service>, head: Vec<u8>) -> Passing {
+        Passing {
+            service: Rc::clone(service),
+            method: Method::Get,
+            head,
+            version: Version::Http11,
+            persistence: Persistence::Keep,
+            framing: Framing::Empty,
+            expects_continue: false,
+            upgrade: Upgrade::None,
+            part: Part::None,
+        }
     }
 
     /// Whether it may be carried out twice (RFC 9110, section 9.2.2).
@@ -96,6 +114,25 @@ pub(super) fn rules(rules: &FieldRules) -> Rules<'_> {
 
 /// Passes a request on, and its response back.
 pub(super) async fn pass(
+    core: &Rc<Core>,
+    connection: Connection,
+    passing: Passing,
+    welcome: Welcome,
+) -> Result<(Next, Connection), End> {
+    match &passing.part {
+        Part::None => carry(core, connection, passing, welcome).await,
+        Part::Write(crossing) => {
+            let crossing = Rc::clone(crossing);
+            crossing.begin(core).await;
+            let carried = carry(core, connection, passing, welcome).await;
+            crossing.close(core);
+            carried
+        }
+        Part::Follow(_) => mirror::follow(core, connection, passing, welcome).await,
+    }
+}
+
+async fn carry(
     core: &Rc<Core>,
     mut connection: Connection,
     mut passing: Passing,
@@ -149,7 +186,7 @@ pub(super) async fn ask_again(
 }
 
 /// Passes the response back, to a client that has said all that it has to say.
-async fn finish(
+pub(super) async fn finish(
     core: &Rc<Core>,
     mut connection: Connection,
     passing: &Passing,
@@ -163,7 +200,11 @@ async fn finish(
         return tunnel::pass(core, connection, link, reply.head, idle).await;
     }
     let framed = reply.shape;
-    match relay::pass(core, &mut connection, &mut link.wire().reader, reply, idle).await {
+    let passed = match &passing.part {
+        Part::Write(crossing) => crossing.pass(core, &mut connection, &mut link.wire().reader, reply, idle).await,
+        Part::None | Part::Follow(_) => relay::pass(core, &mut connection, &mut link.wire().reader, reply, idle).await,
+    };
+    match passed {
         Ok(()) => {}
         Err(Trouble::Client) => return Err(End::Gone),
         Err(Trouble::Body(_) | Trouble::Origin(_)) => {

@@ -254,6 +254,7 @@ fn read_answer(answer: Answer, guard: &Guard, link: &str) -> Answered {
         | Answer::History(_)
         | Answer::Deleted
         | Answer::Survey(_)
+        | Answer::Mirror(_)
         | Answer::Channels(_)
         | Answer::Link(_) => {
             unreachable!("a read is answered with what was read")
@@ -286,6 +287,7 @@ fn written(answer: Answer) -> Answered {
         | Answer::History(_)
         | Answer::Deleted
         | Answer::Survey(_)
+        | Answer::Mirror(_)
         | Answer::Channels(_)
         | Answer::Link(_) => {
             unreachable!("a write is answered with its outcome")

@@ -176,6 +176,7 @@ async fn ask(core: &Rc<Core>, places: Vec<Place>, from: From) -> Result<Followin
         | Answer::History(_)
         | Answer::Deleted
         | Answer::Survey(_)
+        | Answer::Mirror(_)
         | Answer::Channels(_)
         | Answer::Link(_) => {
             unreachable!("a request to follow is answered with where it begins")

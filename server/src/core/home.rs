@@ -12,6 +12,7 @@ use fantail_engine::limits::STREAMS_MAX;
 use fantail_engine::log::errand::{self, InstallError};
 use fantail_engine::log::keys;
 use fantail_engine::log::manifest::{self, Durability, Manifest, State};
+use fantail_engine::mirror::Turns;
 use fantail_engine::stream::journal::{Journal, Step, Upkeep};
 use fantail_engine::stream::{Change, IdempotencyKey, Outcome, Refusal};
 use fantail_engine::topic::{NameError, Place};
@@ -34,14 +35,16 @@ use crate::storage::snapshot::Snapshot;
 pub(super) struct Home {
     core: usize,
     settings: Settings,
-    streams: FxHashMap<Arc<str>, Resident>,
+    pub(super) streams: FxHashMap<Arc<str>, Resident>,
     totals: Arc<Totals>,
     /// Streams of which something may be due.
     touched: Vec<Arc<str>>,
     disk: Disk,
     clerk: Clerk,
-    boxes: Arc<[LetterBox]>,
+    pub(super) boxes: Arc<[LetterBox]>,
     kept: Kept,
+    /// Of streams that mirror origins: what is under way there, and who waits for a turn, a core and a ticket each.
+    pub(super) mirrors: FxHashMap<Box<str>, Turns<(usize, usize)>>,
 }
 
 /// What a home has kept, and failed to, since its start.
@@ -63,8 +66,9 @@ impl Home {
         clerk: Clerk,
         boxes: Arc<[LetterBox]>,
     ) -> Home {
-        let (streams, touched, kept) = (FxHashMap::default(), Vec::new(), Kept::default());
-        let mut home = Home { core, settings, streams, totals, touched, disk, clerk, boxes, kept };
+        let (streams, mirrors) = (FxHashMap::default(), FxHashMap::default());
+        let (touched, kept) = (Vec::new(), Kept::default());
+        let mut home = Home { core, settings, streams, totals, touched, disk, clerk, boxes, kept, mirrors };
         for stream in recovered {
             let resident = Resident::recovered(stream, home.settings.policy);
             home.totals.streams.fetch_add(1, Ordering::Relaxed);
@@ -84,6 +88,7 @@ impl Home {
                 .follow(from, &name, &places, &begin)
                 .map_or_else(Answer::Refused, |following| Answer::Follow(Box::new(following))),
             Question::Delete(_) => return self.delete(&name, (from, ticket)),
+            Question::Mirror(place, step) => return self.mirror((from, ticket), &place, step),
             read => {
                 let answer = match self.streams.get(&*name) {
                     Some(resident) => reader::read(resident, read),
@@ -148,7 +153,7 @@ impl Home {
         Ok(())
     }
 
-    fn write(&mut self, name: &str, question: WriteQuestion) -> Result<Outcome, Refused> {
+    pub(super) fn write(&mut self, name: &str, question: WriteQuestion) -> Result<Outcome, Refused> {
         let WriteQuestion { mut operation, key } = question;
         let is_first = !self.streams.get(name).is_some_and(|resident| resident.stream().exists());
         if !self.streams.get(name).is_none_or(|resident| matches!(resident.removal, Removal::None)) {
@@ -203,7 +208,7 @@ impl Home {
     /// Counts a stream that is about to be written for the first time.
     fn claim(&self, name: &str, change: &Change) -> Result<(), Refused> {
         match change {
-            Change::Create { .. } | Change::Put(_) => {}
+            Change::Create { .. } | Change::Put(_) | Change::Mirror(_) => {}
             Change::Patch(_) | Change::Merge(_) | Change::Delete => return Err(Refused::NotFound),
         }
         if manifest::folder(name).is_none() {
@@ -374,6 +379,9 @@ impl Home {
         self.totals.add(0, resident.stream().documents().bytes());
         self.totals.streams.fetch_sub(1, Ordering::Relaxed);
         resident.post(&self.boxes, |stream| Letter::Unwatch { stream });
+        if let Some(turns) = self.mirrors.get_mut(&**name) {
+            turns.doubt_all();
+        }
         let (stream, volume) = (Arc::clone(name), Arc::clone(&resident.volume));
         volume.retire();
         let errand = Errand::Remove { stream, folder: Arc::clone(&volume.folder), number: volume.number };

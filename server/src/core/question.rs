@@ -1,8 +1,12 @@
 //! What a conversation asks a stream's home, and what it is told once that is durable.
 
+use std::collections::HashSet;
+
 use fantail_engine::document::Body;
+use fantail_engine::json::Value;
 use fantail_engine::log::filter::Filter;
 use fantail_engine::log::manifest::Epochs;
+use fantail_engine::mirror::{Moment, State};
 use fantail_engine::position::Position;
 use fantail_engine::stream::{Operation, Outcome, Refusal};
 use fantail_engine::topic::Place;
@@ -28,6 +32,39 @@ pub(crate) enum Question {
     Follow { places: Vec<Place>, from: From },
     /// Delete the stream of this name, and all of its log.
     Delete(String),
+    /// Keep what an origin has at the place in step with it.
+    Mirror(Place, Step),
+}
+
+/// What happens to a document or a collection of an origin's.
+pub(crate) enum Step {
+    /// A write is about to be sent to it.
+    Write,
+    /// The write that began then was answered; what the document `seen`, of the same stream, is now, if that was told.
+    Written { began: Moment, seen: Place, state: Option<State> },
+    /// The write that began then has changed nothing here.
+    Over(Moment),
+    /// It is a document and has changed: somebody must read it.
+    Read,
+    /// What was read of it in turn; none if it couldn't be.
+    HasRead(Option<State>),
+    /// It is about to be looked at.
+    Look(Purpose),
+    /// Documents that were seen by the look that began then.
+    Seen(Moment, Vec<(Place, Value)>),
+    /// The look that began then is over; if the collection was seen whole, these are all of its documents.
+    Looked(Moment, Option<HashSet<Place>>),
+    /// What was to be kept of it couldn't be.
+    Doubt,
+}
+
+/// Why an origin's document or collection is looked at.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Purpose {
+    /// It is to be followed, and may not be known yet.
+    Follow,
+    /// It has changed somehow, which matters if the stream is known.
+    Refresh,
 }
 
 /// An operation whose idempotency key is still as the client sent it: only the home knows the stream's secret.
@@ -60,6 +97,7 @@ impl Question {
             | Question::History { place, .. } => place.stream(),
             Question::Follow { places, .. } => places[0].stream(),
             Question::Delete(stream) => stream,
+            Question::Mirror(place, _) => place.stream(),
         }
     }
 }
@@ -89,7 +127,21 @@ pub(crate) enum Answer {
     Channels(ChannelAnswer),
     /// What a next link's home says.
     Link(Linked),
+    /// What comes next of a [`Step`].
+    Mirror(Mirrored),
     Refused(Refused),
+}
+
+/// What comes next after a [`Step`].
+pub(crate) enum Mirrored {
+    /// It has begun now.
+    Began(Moment),
+    /// Nothing needs to be done.
+    Needless,
+    /// The document is to be read by who asked, and [`Step::HasRead`] is to follow.
+    Turn,
+    /// The stream reflects it as of this position; none if what was read can't be kept.
+    Reflected(Option<Position>),
 }
 
 /// Where a page of history begins.

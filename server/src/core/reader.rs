@@ -45,7 +45,7 @@ pub(super) fn read(resident: &Resident, question: Question) -> Answer {
         Question::List { place, after, limit } => list(resident, &place, after.as_deref(), limit),
         Question::Map(place) => map(resident, &place),
         Question::History { place, after, limit } => history(resident, place, &after, limit),
-        Question::Write(_) | Question::Follow { .. } | Question::Delete(_) => {
+        Question::Write(_) | Question::Follow { .. } | Question::Delete(_) | Question::Mirror(..) => {
             unreachable!("these change the home and are answered there")
         }
     }

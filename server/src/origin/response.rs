@@ -111,6 +111,15 @@ impl Response {
         }
     }
 
+    /// Whether all of the content was read, as far as its framing tells.
+    pub(crate) fn is_over(&self) -> bool {
+        match &self.content {
+            Content::Length(left) => *left == 0,
+            Content::Chunked(reader) => reader.is_done(),
+            Content::UntilClose => false,
+        }
+    }
+
     /// The next piece of the content, of at most [`PASSED_BYTES`] and never empty; none at the end.
     ///
     /// # Errors

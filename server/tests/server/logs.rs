@@ -183,6 +183,13 @@ fn every_change_of_a_file_is_found() {
         let name = file.strip_prefix(server.data()).expect("a file of the data folder").to_string_lossy().into_owned();
         let said = format!("{name} {what} at {at} of {}:\n{}{}", bytes.len(), ended.output, ended.errors);
         assert_eq!(ended.code, Some(1), "{said}");
+        // A log that ends with a whole group is whole; the index and the keys beside it know that there was more.
+        let last_line = bytes[..at].trim_ascii_end().rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
+        if what == "cut" && name.ends_with(".sse") && bytes[..at].ends_with(b"\n") && last_line.starts_with(b":c ") {
+            let segment = name.trim_end_matches("sse");
+            assert!(ended.output.lines().any(|line| line.starts_with(segment)), "{said}");
+            continue;
+        }
         let line = ended.output.lines().find_map(|line| line.strip_prefix(&name)).unwrap_or_else(|| panic!("{said}"));
         if let Some(place) = line.strip_prefix(" byte ") {
             let place: usize = place.split(':').next().expect("a place").parse().expect("a number");

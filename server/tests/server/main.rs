@@ -23,6 +23,7 @@ mod snapshots;
 mod streams;
 mod topics;
 
+mod mirror;
 mod origins;
 mod proxy;
 

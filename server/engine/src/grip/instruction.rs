@@ -38,6 +38,8 @@ pub struct Instruction {
     pub exposed: Vec<Box<str>>,
     /// What filters know of the hold.
     pub meta: Meta,
+    /// Whether ids are put into the body: a channel has the filter for it, held or only paged.
+    pub builds_ids: bool,
     /// The response instead of the one that the instruction came in, if it came as a body.
     pub response: Option<Response>,
 }
@@ -195,6 +197,7 @@ impl Draft {
     fn finish(self) -> Result<Instruction, InstructionError> {
         let seconds = self.seconds.unwrap_or(HOLD_SECONDS_DEFAULT).clamp(HOLD_SECONDS_MIN, GRIP_SECONDS_MAX);
         let (channels, keep_alive) = (self.channels, self.keep_alive);
+        let builds_ids = channels.iter().any(|channel| channel.filters.contains(&FilterName::BuildId));
         let timeout = Duration::from_secs(seconds);
         let hold = self.mode.map(|mode| Hold { mode, channels, timeout, keep_alive });
         if let (Some(Hold { mode: Mode::Stream, channels, .. }), None) = (&hold, &self.links.next)
@@ -209,6 +212,7 @@ impl Draft {
             status: self.status,
             exposed: self.exposed,
             meta: self.meta,
+            builds_ids,
             response: self.response,
         })
     }

@@ -39,6 +39,8 @@ pub enum Change {
     },
     /// PUT: create or replace.
     Put(Value),
+    /// What somebody else, whose document it is, has at the place: create or replace, and take it as it is.
+    Mirror(Value),
     /// PATCH with RFC 6902.
     Patch(Patch),
     /// PATCH with RFC 7396.
@@ -106,7 +108,7 @@ impl Change {
     /// A condition counts only where the answer would be one of success (RFC 9110, section 13.2.1), so this comes before it.
     pub(super) fn check_target(&self, exists: bool) -> Result<(), Refusal> {
         match self {
-            Change::Create { .. } | Change::Put(_) => Ok(()),
+            Change::Create { .. } | Change::Put(_) | Change::Mirror(_) => Ok(()),
             Change::Patch(_) | Change::Merge(_) | Change::Delete if exists => Ok(()),
             Change::Patch(_) | Change::Merge(_) | Change::Delete => Err(Refusal::NotFound),
         }
@@ -128,6 +130,11 @@ impl Change {
                 let body = document::seal(value, id)?;
                 Ok(update(target, before, body, None))
             }
+            (Change::Mirror(value), None) => {
+                let body = document::keep(value)?;
+                Ok(Effect { status: 201, data: Some(creation(target, &body, is_first)), body: Some(body) })
+            }
+            (Change::Mirror(value), Some(before)) => Ok(update(target, before, document::keep(value)?, None)),
             (Change::Patch(patch), Some(before)) => {
                 let mut value = document::open(before);
                 patch.apply(&mut value)?;

@@ -52,7 +52,8 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let Arguments { stream, data, after, format, topic } = arguments;
     let topic = match topic {
         None => Topic::Stream,
-        Some(place) if place.stream() == stream => place.topic(),
+        // What mirrors an origin has its route before it in the name.
+        Some(place) if stream.rsplit('/').next() == Some(place.stream()) => place.topic(),
         Some(place) => {
             eprintln!("fantail: {} isn't of the stream {stream}", place.url());
             return Ok(ExitCode::from(2));

@@ -113,8 +113,10 @@ impl Session {
             Some(StreamItem::Hint) if instruction.next.is_some() => {
                 return Ok(Some(self.recall(instruction, subscription, ids, item.end())));
             }
-            Some(StreamItem::Close) => return Ok(Some(Then::Over)),
-            Some(StreamItem::Send { .. } | StreamItem::Hint | StreamItem::Refresh) | None => return Ok(None),
+            Some(StreamItem::Close) if subscription.admits(item) => return Ok(Some(Then::Over)),
+            Some(StreamItem::Send { .. } | StreamItem::Hint | StreamItem::Close | StreamItem::Refresh) | None => {
+                return Ok(None);
+            }
         }
         let core = Rc::clone(&self.client.core);
         let Ok(content) = core.copy(core.channel_log(), item.mark.offset, item.end().offset).await else {

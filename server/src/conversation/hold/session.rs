@@ -9,9 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use fantail_engine::grip::{
-    Ask, Chain, FilterName, Freshness, Instruction, Mode, Next, Renderer, Reply, SubstitutionError,
-};
+use fantail_engine::grip::{Ask, Chain, Freshness, Instruction, Mode, Next, Renderer, Reply, SubstitutionError};
 
 use super::super::connection::{Connection, End};
 use super::{Begun, Client, Gap, Ids, begin_hold, last_values, terms, while_here, while_open};
@@ -52,9 +50,18 @@ pub(super) struct Session {
 /// What is next.
 pub(super) enum Then {
     Ask(Ask),
-    /// After so many bytes of the page that says so.
-    Hold(Box<Instruction>, u64),
+    Hold(Box<Beginning>),
     Over,
+}
+
+/// Where a hold begins. It was found before the client had the last bytes of the page that says so: whoever has seen these doesn't
+/// miss what is published next.
+pub(super) struct Beginning {
+    instruction: Instruction,
+    subscription: Rc<Subscription>,
+    ids: Ids,
+    mark: Mark,
+    first: Vec<Arc<Item>>,
 }
 
 /// Where a session ends.
@@ -63,14 +70,6 @@ enum Outcome {
     Seated,
     /// There is nothing more for the client.
     Over,
-}
-
-/// What came of a hold.
-enum Settled {
-    /// It may begin.
-    At { subscription: Rc<Subscription>, ids: Ids, mark: Mark, first: Vec<Arc<Item>> },
-    /// It may not, yet.
-    Not(Then),
 }
 
 impl Session {
@@ -118,10 +117,13 @@ impl Session {
         reply.write_endless(&mut head, &core.date());
         let parting = self.parting();
         let told = async {
-            self.connection.write(head).await?;
             let then = match body {
-                Some(body) => self.whole(Some(&instruction), body.into()).await?,
-                None => self.pieces(Some(instruction), response).await?,
+                Some(body) => self.whole(head, Some(&instruction), body.into()).await?,
+                None if response.is_over() => self.whole(head, Some(&instruction), Bytes::new()).await?,
+                None => {
+                    self.connection.write(head).await?;
+                    self.pieces(Some(instruction), response).await?
+                }
             };
             self.walk(then).await
         };
@@ -148,23 +150,20 @@ impl Session {
                     self.connection.close().await;
                     return Ok(Outcome::Over);
                 }
-                Then::Ask(_) | Then::Hold(..) if self.client.core.stage.get() != Stage::Open => Then::Over,
+                Then::Ask(_) | Then::Hold(_) if self.client.core.stage.get() != Stage::Open => Then::Over,
                 Then::Ask(ask) => self.page(&ask).await?,
-                Then::Hold(instruction, bytes) => match self.settle(&instruction, bytes).await {
-                    Settled::Not(then) => then,
-                    Settled::At { subscription, mut ids, mark, first } => {
-                        let hold = instruction.hold.as_ref().expect("it is a hold");
-                        let is_own =
-                            hold.channels.is_empty() || hold.channels.iter().any(|channel| channel.substitutes());
-                        match is_own {
-                            true => self.attend(&instruction, &subscription, ids, mark, first).await?,
-                            false => match self.serve_all(&instruction, &subscription, &mut ids, first).await? {
-                                Some(then) => then,
-                                None => return self.seat(&instruction, subscription, ids, mark),
-                            },
-                        }
+                Then::Hold(beginning) => {
+                    let Beginning { instruction, subscription, mut ids, mark, first } = *beginning;
+                    let hold = instruction.hold.as_ref().expect("it is a hold");
+                    let is_own = hold.channels.is_empty() || hold.channels.iter().any(|channel| channel.substitutes());
+                    match is_own {
+                        true => self.attend(&instruction, &subscription, ids, mark, first).await?,
+                        false => match self.serve_all(&instruction, &subscription, &mut ids, first).await? {
+                            Some(then) => then,
+                            None => return self.seat(&instruction, subscription, ids, mark),
+                        },
                     }
-                },
+                }
             };
         }
     }
@@ -190,7 +189,7 @@ impl Session {
         match while_here(&self.connection, core.ask_link(request.clone(), since)).await? {
             Linked::Page(page) => {
                 self.chain.answered();
-                self.whole(page.instruction.as_ref(), page.body.clone()).await
+                self.whole(Vec::new(), page.instruction.as_ref(), page.body.clone()).await
             }
             Linked::Alone => self.page_alone(&request).await,
             Linked::Failed(error) => Ok(self.fail(&ask.uri, &error)),
@@ -208,7 +207,7 @@ impl Session {
         match while_here(&self.connection, called).await? {
             Ok((_, Read::Whole(instruction, body))) => {
                 self.chain.answered();
-                self.whole(Some(&instruction), body.into()).await
+                self.whole(Vec::new(), Some(&instruction), body.into()).await
             }
             Ok((response, Read::Head(instruction))) => self.pieces(instruction, response).await,
             Err(error) => Ok(self.fail(&request.uri, &error)),
@@ -230,8 +229,8 @@ impl Session {
         }
     }
 
-    /// Sends a body that is there whole, and says what its instruction wants next.
-    async fn whole(&mut self, instruction: Option<&Instruction>, body: Bytes) -> Result<Then, End> {
+    /// Sends a body that is there whole, with what goes before it, and says what its instruction wants next.
+    async fn whole(&mut self, before: Vec<u8>, instruction: Option<&Instruction>, body: Bytes) -> Result<Then, End> {
         let bytes = body.len() as u64;
         let body = match instruction.and_then(renderer) {
             None => body,
@@ -244,13 +243,16 @@ impl Session {
                     Ok(rendered) => rendered.into(),
                     Err(error) => {
                         self.client.complain(self.chain.current(), &error);
+                        self.connection.write(before).await?;
                         return Ok(Then::Over);
                     }
                 }
             }
         };
+        let then = self.then(instruction, bytes).await;
+        self.connection.write(before).await?;
         self.connection.write(body).await?;
-        Ok(self.then(instruction, bytes))
+        Ok(then)
     }
 
     /// Sends a body as it comes, and says what its instruction wants next.
@@ -262,7 +264,7 @@ impl Session {
                 return Ok(Then::Over);
             }
         };
-        let mut bytes = 0;
+        let (mut bytes, mut then) = (0, None);
         loop {
             let piece = match while_here(&self.connection, response.piece()).await? {
                 Ok(Some(piece)) => piece,
@@ -284,18 +286,27 @@ impl Session {
                     return Ok(Then::Over);
                 }
             };
+            if response.is_over() {
+                self.chain.answered();
+                then = Some(self.then(instruction.as_ref(), bytes).await);
+            }
             self.connection.write(piece).await?;
         }
         response.finish();
-        self.chain.answered();
-        Ok(self.then(instruction.as_ref(), bytes))
+        match then {
+            Some(then) => Ok(then),
+            None => {
+                self.chain.answered();
+                Ok(self.then(instruction.as_ref(), bytes).await)
+            }
+        }
     }
 
-    /// What an instruction wants next, now that its body was sent.
-    fn then(&mut self, instruction: Option<&Instruction>, bytes: u64) -> Then {
+    /// What an instruction wants next, whose body has so many bytes and is as good as sent.
+    async fn then(&mut self, instruction: Option<&Instruction>, bytes: u64) -> Then {
         match instruction {
             Some(instruction @ Instruction { hold: Some(hold), .. }) => match hold.mode {
-                Mode::Stream => Then::Hold(Box::new(instruction.clone()), bytes),
+                Mode::Stream => self.settle(instruction, bytes).await,
                 Mode::Response => {
                     tracing::debug!(uri = self.chain.current(), "a next link holds a response; the stream ends");
                     Then::Over
@@ -318,18 +329,21 @@ impl Session {
     }
 
     /// The place where a hold begins, or what is to be asked before.
-    async fn settle(&mut self, instruction: &Instruction, bytes: u64) -> Settled {
+    async fn settle(&mut self, instruction: &Instruction, bytes: u64) -> Then {
         let hold = instruction.hold.as_ref().expect("it is a hold");
         let core = Rc::clone(&self.client.core);
         let Begun { subscription, ids, place } =
             begin_hold(&core, hold, &instruction.meta, &mut self.gap, self.from).await;
         match (place, &instruction.next) {
-            (Some((mark, first)), _) => Settled::At { subscription, ids, mark, first },
+            (Some((mark, first)), _) => {
+                let instruction = instruction.clone();
+                Then::Hold(Box::new(Beginning { instruction, subscription, ids, mark, first }))
+            }
             (None, Some(next)) => {
                 self.last = last_values(&subscription, &ids);
-                Settled::Not(self.follow(next, bytes, Freshness::News))
+                self.follow(next, bytes, Freshness::News)
             }
-            (None, None) => Settled::Not(Then::Over),
+            (None, None) => Then::Over,
         }
     }
 
@@ -380,9 +394,7 @@ fn leave(core: &Rc<crate::core::Core>, ended: Result<Outcome, End>, parting: Opt
     }
 }
 
-/// What puts ids into a body, if the hold that it comes with wants that.
+/// What puts ids into a body, if the instruction that it comes with wants that.
 fn renderer(instruction: &Instruction) -> Option<Result<Renderer, SubstitutionError>> {
-    let channels = instruction.hold.iter().flat_map(|hold| &hold.channels);
-    let builds = channels.flat_map(|channel| &channel.filters).any(|filter| *filter == FilterName::BuildId);
-    builds.then(|| Renderer::new(&instruction.meta, &[]))
+    instruction.builds_ids.then(|| Renderer::new(&instruction.meta, &[]))
 }

@@ -13,13 +13,13 @@ use fantail_engine::protocol::problem::Problem;
 
 use super::relay::{Client, Silence, hear};
 use super::{Passing, rules};
-use crate::conversation::connection::{Connection, End};
+use crate::conversation::connection::End;
 use crate::core::{Core, Stage};
 use crate::limits::{ATTEMPTS_MAX, COPIED_BYTES_MAX, INTERIMS_MAX, READ_BYTES};
 use crate::origin::{DialError, Link, Origin, Reader, Tried};
 
 /// What came of asking.
-pub(super) enum Outcome {
+pub(in crate::conversation) enum Outcome {
     /// There is a response, whose body is still to be read from the link.
     Heard(Link, Heard),
     /// There is none.
@@ -27,7 +27,7 @@ pub(super) enum Outcome {
 }
 
 /// A response's head.
-pub(super) enum Heard {
+pub(in crate::conversation) enum Heard {
     /// It passes to the client.
     Reply(Reply),
     /// It is for the server. It is still in the link, unread.
@@ -35,23 +35,23 @@ pub(super) enum Heard {
 }
 
 /// A response on its way to the client.
-pub(super) struct Reply {
+pub(in crate::conversation) struct Reply {
     /// As the client gets it.
-    pub(super) head: Vec<u8>,
-    pub(super) status: u16,
-    pub(super) body: AnswerBody,
-    pub(super) shape: Shape,
+    pub(in crate::conversation) head: Vec<u8>,
+    pub(in crate::conversation) status: u16,
+    pub(in crate::conversation) body: AnswerBody,
+    pub(in crate::conversation) shape: Shape,
     /// What becomes of the client's connection.
-    pub(super) then: Persistence,
+    pub(in crate::conversation) then: Persistence,
     /// Whether the origin's connection may serve another request.
-    pub(super) keeps: bool,
+    pub(in crate::conversation) keeps: bool,
     /// Whether both sides go on with another protocol.
-    pub(super) is_switched: bool,
+    pub(in crate::conversation) is_switched: bool,
 }
 
 /// Why an exchange breaks off.
 #[derive(Debug)]
-pub(super) enum Trouble {
+pub(in crate::conversation) enum Trouble {
     /// The client is gone.
     Client,
     /// The client's body can't be read.
@@ -62,7 +62,7 @@ pub(super) enum Trouble {
 
 /// How an origin fails.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Failure {
+pub(in crate::conversation) enum Failure {
     #[error("the origin didn't answer in time")]
     Late,
     #[error("the origin has closed the connection")]
@@ -101,9 +101,9 @@ impl From<DialError> for Problem {
 }
 
 /// Sends a request that is there whole until an origin answers, or none is left that may be tried.
-pub(super) async fn ask(
+pub(in crate::conversation) async fn ask(
     core: &Rc<Core>,
-    connection: &mut Connection,
+    client: &mut impl Client,
     passing: &Passing,
     opening: &mut Vec<u8>,
 ) -> Result<Outcome, End> {
@@ -122,7 +122,7 @@ pub(super) async fn ask(
         let (sent, bytes) = send(&mut link, std::mem::take(opening), passing).await;
         *opening = bytes;
         let heard = match sent {
-            Ok(()) => listen(core, connection, &mut link.wire().reader, passing, &progress).await,
+            Ok(()) => listen(core, client, &mut link.wire().reader, passing, &progress).await,
             Err(failure) => Err(Trouble::Origin(failure)),
         };
         match heard {

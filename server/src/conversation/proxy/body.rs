@@ -57,7 +57,7 @@ impl Upload {
 const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 
 /// A response's body on its way to the client.
-pub(super) struct Download {
+pub(in crate::conversation) struct Download {
     state: State,
     shape: Shape,
     content: Vec<u8>,
@@ -71,7 +71,7 @@ enum State {
 }
 
 impl Download {
-    pub(super) fn new(body: AnswerBody, shape: Shape) -> Download {
+    pub(in crate::conversation) fn new(body: AnswerBody, shape: Shape) -> Download {
         let state = match body {
             AnswerBody::Framed(Framing::Empty) => State::Length(0),
             AnswerBody::Framed(Framing::Length(bytes)) => State::Length(bytes),
@@ -82,6 +82,23 @@ impl Download {
             AnswerBody::UntilClose => State::UntilClose,
         };
         Download { state, shape, content: Vec::new() }
+    }
+
+    /// A body that is read for its content alone, until [`Download::reshape`].
+    pub(in crate::conversation) fn plain(body: AnswerBody) -> Download {
+        Download::new(body, Shape::UntilClose)
+    }
+
+    /// Appends the content that was read so far as the client gets it, and goes on so.
+    pub(in crate::conversation) fn reshape(&mut self, shape: Shape, content: &[u8], out: &mut Vec<u8>) {
+        self.shape = shape;
+        put(shape, content, out);
+    }
+
+    /// The same, of a body that is whole.
+    pub(in crate::conversation) fn reshape_whole(&mut self, shape: Shape, content: &[u8], out: &mut Vec<u8>) {
+        self.reshape(shape, content, out);
+        self.end(out);
     }
 
     /// Whether it is whole.

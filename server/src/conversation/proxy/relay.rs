@@ -1,7 +1,6 @@
 //! A response's body as it passes to the client: one read of the origin, one write to the client, and so on.
 
 use std::cell::Cell;
-use std::os::fd::RawFd;
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
@@ -14,11 +13,11 @@ use crate::origin::Reader;
 use crate::peer::{self, Said};
 
 /// Who the response is for: the whole of a connection, or what goes to it while the request still comes.
-pub(super) trait Client {
+pub(in crate::conversation) trait Client {
     /// Writes all of it, and gives the memory back, empty.
     async fn pass(&mut self, bytes: Vec<u8>) -> Result<Vec<u8>, Trouble>;
-    /// For a look at whether it is still there.
-    fn descriptor(&self) -> RawFd;
+    /// Whether it isn't there any more.
+    fn is_gone(&self) -> bool;
 }
 
 impl Client for Connection {
@@ -26,8 +25,8 @@ impl Client for Connection {
         Connection::pass(self, bytes).await.map_err(|End::Gone| Trouble::Client)
     }
 
-    fn descriptor(&self) -> RawFd {
-        Connection::descriptor(self)
+    fn is_gone(&self) -> bool {
+        peer::said(self.descriptor()) == Said::Goodbye
     }
 }
 
@@ -36,8 +35,22 @@ impl Client for Outlet {
         Outlet::pass(self, bytes).await.map_err(|End::Gone| Trouble::Client)
     }
 
-    fn descriptor(&self) -> RawFd {
-        Outlet::descriptor(self)
+    fn is_gone(&self) -> bool {
+        peer::said(self.descriptor()) == Said::Goodbye
+    }
+}
+
+/// The server itself, which asks for what nobody waits for on a connection.
+pub(in crate::conversation) struct Oneself;
+
+impl Client for Oneself {
+    async fn pass(&mut self, mut bytes: Vec<u8>) -> Result<Vec<u8>, Trouble> {
+        bytes.clear();
+        Ok(bytes)
+    }
+
+    fn is_gone(&self) -> bool {
+        false
     }
 }
 
@@ -52,15 +65,26 @@ pub(super) struct Silence<'a> {
 
 /// Passes the head that was made and the body, whose beginning may have been read with the head. A body that pauses while the server
 /// stops breaks off: it may be one without an end.
-pub(super) async fn pass(
+pub(in crate::conversation) async fn pass(
     core: &Core,
     client: &mut impl Client,
     reader: &mut Reader,
     reply: Reply,
     idle: Duration,
 ) -> Result<(), Trouble> {
-    let mut body = Download::new(reply.body, reply.shape);
-    let mut out = reply.head;
+    let body = Download::new(reply.body, reply.shape);
+    go_on(core, client, reader, body, reply.head, idle).await
+}
+
+/// Passes what is made and what is left of a body.
+pub(in crate::conversation) async fn go_on(
+    core: &Core,
+    client: &mut impl Client,
+    reader: &mut Reader,
+    mut body: Download,
+    mut out: Vec<u8>,
+    idle: Duration,
+) -> Result<(), Trouble> {
     loop {
         body.pass(reader, &mut out).map_err(|error| Trouble::Origin(Failure::Body(error)))?;
         out = client.pass(out).await?;
@@ -85,6 +109,29 @@ pub(super) async fn pass(
     }
 }
 
+/// Takes a body in instead of passing it on, until it is whole or has `bytes_max` bytes or more. Whether it is whole.
+pub(in crate::conversation) async fn gather(
+    reader: &mut Reader,
+    body: &mut Download,
+    content: &mut Vec<u8>,
+    bytes_max: usize,
+    idle: Duration,
+) -> Result<bool, Failure> {
+    loop {
+        body.pass(reader, content).map_err(Failure::Body)?;
+        if body.is_whole() || content.len() >= bytes_max {
+            return Ok(body.is_whole());
+        }
+        match monoio::time::timeout(idle, reader.fill(PASSED_BYTES)).await {
+            Ok(Ok(0)) if body.close(content) => return Ok(true),
+            Ok(Ok(0)) => return Err(Failure::Gone),
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => return Err(Failure::Broken(error)),
+            Err(_) => return Err(Failure::Late),
+        }
+    }
+}
+
 /// Reads more from the origin; zero at its end. From time to time it is looked whether the client is still there.
 ///
 /// # Errors
@@ -102,7 +149,7 @@ pub(super) async fn hear(
         monoio::select! {
             read = &mut fill => return read.map_err(|error| Trouble::Origin(Failure::Broken(error))),
             () = monoio::time::sleep_until(look.into()) => {
-                if peer::said(client.descriptor()) == Said::Goodbye {
+                if client.is_gone() {
                     return Err(Trouble::Client);
                 }
                 let is_stopping = until_stop_of.is_some_and(|core| core.stage.get() != Stage::Open);

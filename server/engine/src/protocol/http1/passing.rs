@@ -14,6 +14,7 @@ use serde::Serialize;
 use super::answer::Answer;
 use super::framing::{Connection, Framing, Version};
 use super::request::{Request, fields};
+use crate::protocol::accept::{self, Form};
 use crate::protocol::field;
 
 /// Fields that are added, and those that are taken away before; names in lower case.
@@ -99,8 +100,11 @@ pub fn write_request(out: &mut Vec<u8>, request: &Request<'_>, onward: &Onward<'
         line(out, b"Host", host);
     }
     let named = Named::of(request.lines);
+    // What is published goes behind what the origin says, as it is: that may not be compressed.
+    let wants_events = accept::choose(request.fields("Accept")) == Some(Form::Events);
     for (name, value) in request.all() {
         let passes = match kind(name) {
+            Kind::EndToEnd if wants_events => !name.eq_ignore_ascii_case(b"Accept-Encoding"),
             Kind::EndToEnd | Kind::Date => true,
             Kind::Connection | Kind::Length | Kind::Host | Kind::Expect | Kind::Grip => false,
             // Appended to below.
@@ -227,6 +231,27 @@ pub fn chunk(out: &mut Vec<u8>, content: &[u8]) {
         out.extend_from_slice(content);
         out.extend_from_slice(b"\r\n");
     }
+}
+
+/// The fields of a request that go on with a read of what it named, of `head` as [`write_request`] made it: who asks, and not what
+/// was sent or in which form an answer was wanted. Each has its line's end.
+#[must_use]
+pub fn fields_to_read(head: &[u8]) -> Vec<u8> {
+    let start = memchr::memchr(b'\n', head).map_or(head.len(), |line_feed| line_feed + 1);
+    let mut out = Vec::with_capacity(head.len());
+    for (name, value) in fields(&head[start..]).filter(|(name, _)| !is_of_one_request(name)) {
+        line(&mut out, name, value);
+    }
+    out
+}
+
+/// Whether a field is about what is sent, about conditions on it, or about the form of its answer.
+fn is_of_one_request(name: &[u8]) -> bool {
+    let begins = |text: &str| name.get(..text.len()).is_some_and(|start| start.eq_ignore_ascii_case(text.as_bytes()));
+    let is = |text: &str| name.eq_ignore_ascii_case(text.as_bytes());
+    ["content-", "if-", "accept", "x-http-method", "sec-websocket-"].iter().any(|text| begins(text))
+        || ["transfer-encoding", "connection", "upgrade", "expect", "range", "prefer", "te"].iter().any(|text| is(text))
+        || ["idempotency-key", "last-event-id", "x-method-override"].iter().any(|text| is(text))
 }
 
 fn line(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
@@ -362,6 +387,23 @@ mod tests {
         let mut out = Vec::new();
         write_answer(&mut out, &answer, shape, then, b"now", rules);
         String::from_utf8(out).expect("a head is text").replace("\r\n", "\n").trim_end().to_owned()
+    }
+
+    #[test]
+    fn events_are_not_asked_for_compressed() {
+        let asked = |accept: &str| {
+            onward(&format!("GET / HTTP/1.1\nHost: x\nAccept: {accept}\nAccept-Encoding: gzip"), &ONWARD)
+        };
+        assert!(!asked("text/event-stream").contains("gzip"));
+        assert!(asked("text/html, */*").contains("gzip"));
+    }
+
+    #[test]
+    fn a_read_says_who_asks_and_not_what_was_sent() {
+        let head = b"PATCH /m/7?x HTTP/1.1\r\nHost: h\r\nCookie: a=1\r\nContent-Type: b\r\nContent-Length: 2\r\nIf-Match: c\r\n\
+            Accept-Encoding: gzip\r\nX-HTTP-Method-Override: DELETE\r\nAuthorization: d\r\nIdempotency-Key: e\r\nX-Key: f\r\n\r\n";
+        let fields = fields_to_read(head);
+        assert_eq!(fields, b"Host: h\r\nCookie: a=1\r\nAuthorization: d\r\nX-Key: f\r\n");
     }
 
     #[test]
