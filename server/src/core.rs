@@ -103,6 +103,8 @@ pub(crate) struct Core {
     pub(crate) services: Services,
     /// The next links whose home it is.
     links: RefCell<Links>,
+    /// See [`Core::news_us`].
+    news_us: Cell<u64>,
     /// Clients that have left, of which origins are to be told.
     partings: RefCell<Partings>,
     signature: Signature,
@@ -200,6 +202,7 @@ impl Core {
             attendance: RefCell::default(),
             services: Services::new(&settings.routes, settings.trust.as_ref()),
             links: RefCell::default(),
+            news_us: Cell::new(0),
             partings: RefCell::default(),
             signature: Signature::new(settings.signer.clone()),
             tickets: RefCell::default(),

@@ -190,7 +190,7 @@ pub(crate) const LINK_PAGES_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Bytes of an answer that is shared. Larger ones would be in memory whole for as long as their slowest reader takes.
 pub(crate) const LINK_PAGE_BYTES_MAX: usize = 1024 * 1024;
 
-/// How long an answer that is to be shared may take: who waits for it gets nothing meanwhile.
+/// How long the body of an answer that is to be shared may take: who waits for it gets nothing meanwhile.
 pub(crate) const LINK_PAGE_TIME: Duration = Duration::from_secs(10);
 
 /// From one warning that a route's origins name links that fail to the next.

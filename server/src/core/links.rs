@@ -151,6 +151,16 @@ impl Core {
         self.cores.begun.elapsed().as_micros() as u64
     }
 
+    /// When this core last heard of something of any channel, or that everybody is to ask anew, by [`Core::now_us`].
+    pub(crate) fn news_us(&self) -> u64 {
+        self.news_us.get()
+    }
+
+    /// Something was heard that those who ask now mustn't miss.
+    pub(super) fn has_news(&self) {
+        self.news_us.set(self.now_us());
+    }
+
     /// Looks at what was asked by letter.
     pub(super) fn take_links(self: &Rc<Core>) {
         let arrived = std::mem::take(&mut self.links.borrow_mut().arrived);
@@ -264,8 +274,11 @@ async fn request_link(core: Rc<Core>, request: Arc<LinkRequest>) {
 
 /// The whole answer of a link's origin, and who may have it.
 async fn fetch(core: &Rc<Core>, request: &Arc<LinkRequest>) -> (Linked, Audience) {
+    let mut response = match core.call_link(request).await {
+        Ok(response) => response,
+        Err(error) => return (Linked::Failed(Arc::new(error)), Audience::Waiting),
+    };
     let read = async {
-        let mut response = core.call_link(request).await?;
         let instruction = read_instruction(&mut response).await?;
         let (instruction, body) = match instruction {
             Read::Whole(instruction, body) => (Some(instruction), Some(body)),
@@ -274,7 +287,6 @@ async fn fetch(core: &Rc<Core>, request: &Arc<LinkRequest>) -> (Linked, Audience
         response.finish();
         Ok::<_, LinkError>(body.map(|body| Page { instruction, body: body.into() }))
     };
-    // The response's own time-outs are longer.
     match monoio::time::timeout(LINK_PAGE_TIME, read).await {
         Ok(Ok(Some(page))) => {
             let audience = match may_be_kept(page.instruction.as_ref()) {

@@ -119,12 +119,14 @@ impl Core {
                     self.links.borrow_mut().arrived.push(((from, ticket), request, since));
                 }
                 Letter::Items { items, delivery } => {
+                    self.has_news();
                     let reach = self.release(&items);
                     if let Some(delivery) = delivery {
                         self.cores.boxes[0].post(Letter::Reached { delivery, reach });
                     }
                 }
                 Letter::Recover { delivery } => {
+                    self.has_news();
                     let reach = self.recover();
                     self.cores.boxes[0].post(Letter::Reached { delivery, reach });
                 }

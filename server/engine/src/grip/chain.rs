@@ -15,7 +15,7 @@ pub struct Chain {
     /// The URI of the response that the client has.
     current: String,
     /// What was asked last, of which no answer has come.
-    asked: Option<String>,
+    asked: Option<(String, Freshness)>,
     /// Failures in a row.
     retries: u32,
     /// Pages in a row without a byte.
@@ -45,8 +45,10 @@ pub struct Ask {
 pub enum Freshness {
     /// As new as one that others were given a moment ago.
     Shared,
+    /// The request mustn't have begun before the last news of any channel: there is something that the client hasn't got.
+    News,
     /// The request mustn't have begun yet: the client has seen what the link said before.
-    New,
+    Now,
 }
 
 /// Why a chain ends before the origin says so.
@@ -58,8 +60,8 @@ pub enum ChainError {
     /// [`LINK_BARREN_MAX`] pages in a row without a byte.
     #[error("{LINK_BARREN_MAX} next links in a row had nothing to say")]
     Barren,
-    /// [`LINK_RETRIES_MAX`] failures in a row.
-    #[error("a next link has failed {LINK_RETRIES_MAX} times after the first")]
+    /// [`LINK_RETRIES_MAX`] failures in a row after the first one, or one of what isn't asked again.
+    #[error("it has failed too often")]
     Failed,
     /// The link can't be resolved.
     #[error(transparent)]
@@ -80,11 +82,11 @@ impl Chain {
         &self.current
     }
 
-    /// The response was sent, `bytes` of it; its next link is to be followed.
+    /// The response was sent, `bytes` of it; its next link is to be followed, for an answer that is at least so new.
     ///
     /// # Errors
     /// The chain ends here.
-    pub fn follow(&mut self, link: &Link, bytes: u64) -> Result<Ask, ChainError> {
+    pub fn follow(&mut self, link: &Link, bytes: u64, freshness: Freshness) -> Result<Ask, ChainError> {
         let uri = link.resolve(&self.current)?;
         match bytes {
             0 => self.barren += 1,
@@ -105,11 +107,11 @@ impl Chain {
             self.landmark.clone_from(&uri);
             (self.steps, self.stride) = (0, self.stride.saturating_mul(2));
         }
-        self.asked = Some(uri.clone());
-        let (after_ms, freshness) = match is_repeated {
-            true => (LINK_REPEAT_MS, Freshness::New),
-            false => (0, Freshness::Shared),
+        let (after_ms, freshness) = match (is_repeated, freshness) {
+            (true, _) => (LINK_REPEAT_MS, Freshness::Now),
+            (false, freshness) => (0, freshness),
         };
+        self.asked = Some((uri.clone(), freshness));
         Ok(Ask { uri, after_ms, freshness })
     }
 
@@ -117,14 +119,14 @@ impl Chain {
     #[must_use]
     pub fn recall(uri: String) -> (Chain, Ask) {
         let mut chain = Chain::new(uri.clone());
-        chain.asked = Some(uri.clone());
-        (chain, Ask { uri, after_ms: 0, freshness: Freshness::New })
+        chain.asked = Some((uri.clone(), Freshness::News));
+        (chain, Ask { uri, after_ms: 0, freshness: Freshness::News })
     }
 
     /// What was asked has been answered: the client gets that response.
     pub fn answered(&mut self) {
         self.retries = 0;
-        if let Some(uri) = self.asked.take() {
+        if let Some((uri, _)) = self.asked.take() {
             self.current = uri;
         }
     }
@@ -132,15 +134,14 @@ impl Chain {
     /// What was asked has failed, before a byte of it was sent; it is asked again. `random` spreads those who fail together.
     ///
     /// # Errors
-    /// It has failed too often.
+    /// It has failed too often; or nothing was asked, and what has failed is the client's own request.
     pub fn failed(&mut self, random: u32) -> Result<Ask, ChainError> {
-        if self.retries == LINK_RETRIES_MAX {
+        let Some((uri, freshness)) = self.asked.clone().filter(|_| self.retries < LINK_RETRIES_MAX) else {
             return Err(ChainError::Failed);
-        }
+        };
         let after_ms = (LINK_RETRY_MS << self.retries) + u64::from(random) % LINK_RETRY_RANDOM_MS;
         self.retries += 1;
-        let uri = self.asked.clone().unwrap_or_else(|| self.current.clone());
-        Ok(Ask { uri, after_ms, freshness: Freshness::New })
+        Ok(Ask { uri, after_ms, freshness })
     }
 }
 
@@ -159,7 +160,7 @@ mod tests {
     fn circle(links: &[&str], bytes: u64, most: usize) -> (usize, Option<ChainError>) {
         let mut chain = Chain::new("http://x/begin".to_owned());
         for (step, uri) in links.iter().cycle().enumerate().take(most) {
-            match chain.follow(&link(uri), bytes) {
+            match chain.follow(&link(uri), bytes, Freshness::Shared) {
                 Ok(_) => chain.answered(),
                 Err(error) => return (step, Some(error)),
             }
@@ -170,19 +171,19 @@ mod tests {
     #[test]
     fn links_are_relative_to_the_response_that_they_came_with() {
         let mut chain = Chain::new("http://x/a/b?c".to_owned());
-        let asked = chain.follow(&link("d?e"), 1).expect("it goes on");
+        let asked = chain.follow(&link("d?e"), 1, Freshness::Shared).expect("it goes on");
         assert_eq!(asked, Ask { uri: "http://x/a/d?e".to_owned(), after_ms: 0, freshness: Freshness::Shared });
         // Until it is answered, the client still has the one before.
         assert_eq!(chain.current(), "http://x/a/b?c");
         chain.answered();
-        assert_eq!(chain.follow(&link("/f"), 1).expect("it goes on").uri, "http://x/f");
+        assert_eq!(chain.follow(&link("/f"), 1, Freshness::Shared).expect("it goes on").uri, "http://x/f");
     }
 
     #[test]
     fn a_long_chain_goes_on() {
         let mut chain = Chain::new("http://x/0".to_owned());
         for page in 1..100_000 {
-            let asked = chain.follow(&link(&format!("/{page}")), 1).expect("it goes on");
+            let asked = chain.follow(&link(&format!("/{page}")), 1, Freshness::Shared).expect("it goes on");
             assert_eq!((asked.after_ms, asked.freshness), (0, Freshness::Shared));
             chain.answered();
         }
@@ -202,27 +203,27 @@ mod tests {
     fn a_circle_with_something_to_say_goes_on_slowly() {
         assert_eq!(circle(&["/a", "/b"], 1, 10_000), (10_000, None));
         let mut chain = Chain::new("http://x/a".to_owned());
-        let asked = chain.follow(&link("/a"), 7).expect("it goes on");
-        assert_eq!((asked.after_ms, asked.freshness), (LINK_REPEAT_MS, Freshness::New));
+        let asked = chain.follow(&link("/a"), 7, Freshness::Shared).expect("it goes on");
+        assert_eq!((asked.after_ms, asked.freshness), (LINK_REPEAT_MS, Freshness::Now));
     }
 
     #[test]
     fn too_many_empty_pages_end_it() {
         let mut chain = Chain::new("http://x/0".to_owned());
         for page in 1..LINK_BARREN_MAX {
-            chain.follow(&link(&format!("/{page}")), 0).expect("it goes on");
+            chain.follow(&link(&format!("/{page}")), 0, Freshness::Shared).expect("it goes on");
             chain.answered();
         }
-        assert_eq!(chain.clone().follow(&link("/z"), 0), Err(ChainError::Barren));
-        chain.follow(&link("/z"), 1).expect("one byte is enough");
+        assert_eq!(chain.clone().follow(&link("/z"), 0, Freshness::Shared), Err(ChainError::Barren));
+        chain.follow(&link("/z"), 1, Freshness::Shared).expect("one byte is enough");
         chain.answered();
-        chain.follow(&link("/y"), 0).expect("it goes on");
+        chain.follow(&link("/y"), 0, Freshness::Shared).expect("it goes on");
     }
 
     #[test]
     fn failures_are_retried_with_longer_and_longer_pauses() {
         let mut chain = Chain::new("http://x/0".to_owned());
-        chain.follow(&link("/1"), 1).expect("it goes on");
+        chain.follow(&link("/1"), 1, Freshness::Shared).expect("it goes on");
         for retry in 0..LINK_RETRIES_MAX {
             let asked = chain.failed(7).expect("it is tried again");
             assert_eq!((asked.uri.as_str(), asked.after_ms), ("http://x/1", (LINK_RETRY_MS << retry) + 7));
@@ -230,13 +231,16 @@ mod tests {
         assert_eq!(chain.failed(7), Err(ChainError::Failed));
         chain.answered();
         assert_eq!(chain.current(), "http://x/1");
-        assert_eq!(chain.failed(u32::MAX).expect("another one").after_ms / 1000, LINK_RETRY_MS / 1000);
+        assert_eq!(chain.failed(7), Err(ChainError::Failed), "nothing was asked since");
+        chain.follow(&link("/2"), 1, Freshness::News).expect("it goes on");
+        let asked = chain.failed(u32::MAX).expect("it is tried again");
+        assert_eq!((asked.after_ms / 1000, asked.freshness), (LINK_RETRY_MS / 1000, Freshness::News));
     }
 
     #[test]
     fn a_recall_asks_anew() {
         let (mut chain, asked) = Chain::recall("http://x/next".to_owned());
-        assert_eq!((asked.uri.as_str(), asked.freshness), ("http://x/next", Freshness::New));
+        assert_eq!((asked.uri.as_str(), asked.freshness), ("http://x/next", Freshness::News));
         chain.answered();
         assert_eq!(chain.current(), "http://x/next");
     }

@@ -280,7 +280,7 @@ fn a_close_comes_after_what_lies_before() {
         edge.gets(holder, b"other");
         assert!(!holder.ended);
     }
-    assert_eq!(edge.hall.audience.take_departed().len(), 4, "whoever has ended them, their origin wants to know");
+    assert_eq!(edge.hall.audience.take_departed().len(), 15, "whoever has ended them, their origin wants to know");
     drop(others);
     edge.empty();
 }

@@ -178,8 +178,9 @@ impl Session {
             }
         }
         let since = match ask.freshness {
-            Freshness::New => core.now_us(),
             Freshness::Shared => 0,
+            Freshness::News => core.news_us(),
+            Freshness::Now => core.now_us(),
         };
         let request = match self.client.link(&ask.uri, self.last.clone()) {
             Ok(request) => request,
@@ -317,10 +318,9 @@ impl Session {
     }
 
     fn follow(&mut self, next: &Next, bytes: u64, freshness: Freshness) -> Then {
-        match (self.chain.follow(&next.link, bytes), freshness) {
-            (Ok(ask), Freshness::Shared) => Then::Ask(ask),
-            (Ok(ask), Freshness::New) => Then::Ask(Ask { freshness, ..ask }),
-            (Err(error), _) => {
+        match self.chain.follow(&next.link, bytes, freshness) {
+            Ok(ask) => Then::Ask(ask),
+            Err(error) => {
                 let uri = self.chain.current().to_owned();
                 self.client.complain(&uri, &error);
                 Then::Over
@@ -341,7 +341,7 @@ impl Session {
             }
             (None, Some(next)) => {
                 self.last = last_values(&subscription, &ids);
-                self.follow(next, bytes, Freshness::New)
+                self.follow(next, bytes, Freshness::News)
             }
             (None, None) => Then::Over,
         }
@@ -358,7 +358,7 @@ impl Session {
         let Some(next) = &instruction.next else { return Then::Over };
         (self.last, self.from) = (last_values(subscription, ids), Some(mark));
         // What was published counts as a word between.
-        self.follow(next, 1, Freshness::New)
+        self.follow(next, 1, Freshness::News)
     }
 
     /// Hands the connection to the audience.
