@@ -7,7 +7,7 @@ mod listing;
 mod passed;
 mod turns;
 
-pub use self::listing::{Listing, ListingError, name};
+pub use self::listing::{Listing, ListingError, has_next, name};
 pub use self::passed::{Passed, Write, is_json, judge};
 pub use self::turns::{Moment, Turns};
 

@@ -9,6 +9,8 @@ use std::collections::HashSet;
 
 use crate::json::{self, JsonError, Value};
 use crate::limits::LISTING_DOCUMENTS_MAX;
+use crate::protocol::field;
+use crate::protocol::http1::Answer;
 use crate::topic::{self, Place};
 
 /// What is at a URL.
@@ -66,6 +68,16 @@ impl Listing {
     }
 }
 
+/// Whether an answer says that it is one page, and that another one follows (RFC 8288).
+#[must_use]
+pub fn has_next(answer: &Answer<'_>) -> bool {
+    let is_next = |parameter: &[u8]| {
+        let (name, value) = field::parameter(parameter);
+        name.eq_ignore_ascii_case(b"rel") && field::says(value, "next")
+    };
+    answer.fields("Link").flat_map(field::elements).any(|link| field::split(link, b';').skip(1).any(is_next))
+}
+
 /// What an object calls itself, if that can be the name of a document.
 #[must_use]
 pub fn name(value: &Value) -> Option<String> {
@@ -107,6 +119,7 @@ pub enum ListingError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::http1::{Method, ParsedAnswer, parse_answer};
     use crate::topic::Mount;
 
     fn read(path: &str, content: &str) -> Result<(Vec<String>, bool), ListingError> {
@@ -125,6 +138,19 @@ mod tests {
         assert_eq!(read("/api/m", "[]"), Ok((vec![], true)));
         assert_eq!(read("/api/m", r#"{"m":[]}"#), Ok((vec![], true)));
         assert_eq!(read("/api/m/7", r#"{"any":1}"#), Ok((vec!["m/7".to_owned()], true)));
+    }
+
+    #[test]
+    fn a_page_with_a_next_one_is_known_as_such() {
+        let has_next = |link: &str| {
+            let head = format!("HTTP/1.1 200 OK\r\nLink: {link}\r\n\r\n");
+            match parse_answer(head.as_bytes(), Method::Get) {
+                Ok(ParsedAnswer::Complete { answer, .. }) => has_next(&answer),
+                other => panic!("{other:?}"),
+            }
+        };
+        assert!(has_next(r#"</m?page=1>; rel="prev", </m?page=3>; rel="next""#) && has_next("</m?a,b>; rel=next"));
+        assert!(!has_next(r#"</m?page=1>; rel="last""#) && !has_next(r#"</m?rel=next>; rel=first"#));
     }
 
     #[test]

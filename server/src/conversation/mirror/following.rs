@@ -8,14 +8,13 @@
 use std::rc::Rc;
 
 use fantail_engine::limits::LISTING_BYTES_MAX;
-use fantail_engine::mirror::Listing;
 use fantail_engine::protocol::http1::{self, Method, ParsedAnswer};
 use fantail_engine::protocol::problem::Problem;
 use fantail_engine::protocol::sse;
 use fantail_engine::topic::Place;
 
 use super::Part;
-use super::reading::{Look, Reading};
+use super::reading::{Look, Reading, listing};
 use crate::conversation::answer::Answered;
 use crate::conversation::connection::{Connection, End};
 use crate::conversation::follow::{self, BEGINNINGS, is_passing, turn_away};
@@ -119,10 +118,10 @@ async fn take_in(opening: &Opening, look: Option<Look>, mut link: Link, reply: R
     if !is_whole {
         return Err(refuse(format!("what has more than {LISTING_BYTES_MAX} bytes can't be followed")));
     }
-    let mut listing = Listing::read(&opening.place, content)
+    let mut seen = listing(&opening.place, &reply.head, content)
         .map_err(|error| refuse(format!("what the origin has here can't be followed: {error}")))?;
-    listing.is_whole &= !opening.has_query;
-    match look.keep(listing).await {
+    seen.is_whole &= !opening.has_query;
+    match look.keep(seen).await {
         Ok(_) => Ok(()),
         Err(refused) if is_passing(&refused) => {
             tracing::warn!(stream = opening.place.stream(), "what is to be followed can't be kept");

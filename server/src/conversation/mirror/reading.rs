@@ -4,8 +4,9 @@ use std::collections::HashSet;
 use std::rc::Rc;
 
 use fantail_engine::limits::{DOCUMENT_BYTES_MAX, LISTING_BYTES_MAX};
-use fantail_engine::mirror::{Listing, ListingError, Moment, State};
+use fantail_engine::mirror::{self, Listing, ListingError, Moment, State};
 use fantail_engine::position::Position;
+use fantail_engine::protocol::http1::{self, Method, ParsedAnswer};
 use fantail_engine::protocol::problem::Problem;
 use fantail_engine::topic::Place;
 
@@ -29,7 +30,8 @@ pub(super) struct Reading {
 
 /// What an origin has at a URL.
 enum Content {
-    Is(Vec<u8>),
+    /// The head of an answer, and its body.
+    Is(Vec<u8>, Vec<u8>),
     Gone,
 }
 
@@ -83,7 +85,7 @@ impl Reading {
         }
         match reply.status {
             404 | 410 => Ok(Content::Gone),
-            200 if is_whole => Ok(Content::Is(content)),
+            200 if is_whole => Ok(Content::Is(reply.head, content)),
             200 => Err(Unread::Large(bytes_max)),
             status => Err(Unread::Status(status)),
         }
@@ -93,7 +95,7 @@ impl Reading {
     async fn document(&self, core: &Rc<Core>, place: &Place, path: &str) -> Result<State, Unread> {
         match self.content(core, path, 2 * DOCUMENT_BYTES_MAX).await? {
             Content::Gone => Ok(State::Gone),
-            Content::Is(content) => {
+            Content::Is(_, content) => {
                 let (_, value) = Listing::read(place, content)?.documents.pop().ok_or(ListingError::Document)?;
                 Ok(State::Is(value))
             }
@@ -124,7 +126,7 @@ impl Reading {
     pub(super) async fn refresh(&self, core: &Rc<Core>, place: &Place, path: &str) -> Option<Position> {
         let look = Look::begin(core, place, Purpose::Refresh).await?;
         let seen = match self.content(core, path, LISTING_BYTES_MAX).await {
-            Ok(Content::Is(content)) => Listing::read(place, content).map_err(Unread::from),
+            Ok(Content::Is(head, content)) => listing(place, &head, content).map_err(Unread::from),
             Ok(Content::Gone) => Ok(Listing { documents: Vec::new(), is_whole: true }),
             Err(error) => Err(error),
         };
@@ -134,6 +136,15 @@ impl Reading {
         };
         kept.map_err(|error| complain(place, path, &error)).ok().flatten()
     }
+}
+
+/// What an answer with this head shows of `place`.
+pub(super) fn listing(place: &Place, head: &[u8], content: Vec<u8>) -> Result<Listing, ListingError> {
+    let mut listing = Listing::read(place, content)?;
+    if let Ok(ParsedAnswer::Complete { answer, .. }) = http1::parse_answer(head, Method::Get) {
+        listing.is_whole &= !mirror::has_next(&answer);
+    }
+    Ok(listing)
 }
 
 fn complain(place: &Place, path: &str, error: &Unread) {
