@@ -14,6 +14,7 @@ mod long_poll;
 mod own;
 mod session;
 
+use std::borrow::Cow;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -55,6 +56,7 @@ pub(super) async fn begin(
 ) -> Result<(Next, Connection), End> {
     let (client, uri) = Client::of(core, &passing);
     let mut hold = long_poll::Repetition::default();
+    let mut opening = Cow::Borrowed(&passing.head[..]);
     loop {
         let response = Response::take(link, passing.method, passing.service.config.timeouts.idle);
         let read = async {
@@ -71,28 +73,41 @@ pub(super) async fn begin(
             Read::Head(Some(instruction)) => (instruction, None),
             Read::Head(None) => unreachable!("the proxy passes on what is no instruction"),
         };
-        let answer = response.answer();
-        let rules = proxy::rules(&passing.service.config.response_headers);
-        let reply = Reply::new(answer.status, answer.reason, answer.all(), &instruction, rules);
-        let asked = Asked { reply, response, body };
-        let mode = instruction.hold.as_ref().map(|hold| hold.mode);
-        match (mode, &instruction.next) {
-            _ if passing.method == Method::Head => return rewritten(core, connection, &passing, asked).await,
-            (None, None) => return rewritten(core, connection, &passing, asked).await,
-            (Some(Mode::Stream), _) | (None, Some(_)) => {
-                Session::new(client, connection, uri).open(asked, instruction).await?;
-                return Err(End::Gone);
+        // What is published goes behind it as it is, so that it may not be compressed.
+        let is_compressed = !instruction.is_plain() && response.answer().fields("Content-Encoding").next().is_some();
+        let again = match &opening {
+            Cow::Borrowed(head) if is_compressed && passing.method == Method::Get => {
+                let plain = without_encodings(head);
+                opening = Cow::Owned(plain.clone());
+                plain
             }
-            (Some(Mode::Response), _) => {}
-        }
-        (connection, link) = match hold.wait(&client, connection, &passing, asked, instruction, &uri).await? {
-            long_poll::Outcome::Answered(next, connection) => return Ok((next, connection)),
-            long_poll::Outcome::Again(connection, last) => {
-                match proxy::ask_again(core, connection, &passing, with_last(&passing.head, &last)).await? {
-                    Again::Instruction(connection, link) => (connection, link),
-                    Again::Over(next, connection) => return Ok((next, connection)),
+            Cow::Borrowed(_) | Cow::Owned(_) => {
+                let answer = response.answer();
+                let rules = proxy::rules(&passing.service.config.response_headers);
+                let reply = Reply::new(answer.status, answer.reason, answer.all(), &instruction, rules);
+                let asked = Asked { reply, response, body };
+                let mode = instruction.hold.as_ref().map(|hold| hold.mode);
+                match (mode, &instruction.next) {
+                    _ if passing.method == Method::Head => return rewritten(core, connection, &passing, asked).await,
+                    (None, None) => return rewritten(core, connection, &passing, asked).await,
+                    (Some(Mode::Stream), _) | (None, Some(_)) => {
+                        Session::new(client, connection, uri).open(asked, instruction).await?;
+                        return Err(End::Gone);
+                    }
+                    (Some(Mode::Response), _) => {}
+                }
+                match hold.wait(&client, connection, &passing, asked, instruction, &uri).await? {
+                    long_poll::Outcome::Answered(next, connection) => return Ok((next, connection)),
+                    long_poll::Outcome::Again(same, last) => {
+                        connection = same;
+                        with_last(&opening, &last)
+                    }
                 }
             }
+        };
+        (connection, link) = match proxy::ask_again(core, connection, &passing, again).await? {
+            Again::Instruction(connection, link) => (connection, link),
+            Again::Over(next, connection) => return Ok((next, connection)),
         };
     }
 }
@@ -260,6 +275,14 @@ async fn broken(
 ) -> Result<(Next, Connection), End> {
     client.complain("its response", error);
     proxy::refuse(&client.core, connection, passing, Problem::bad_gateway(error.to_string())).await
+}
+
+/// A request that takes no encodings.
+fn without_encodings(head: &[u8]) -> Vec<u8> {
+    let lines = head.split_inclusive(|byte| *byte == b'\n');
+    let name = b"Accept-Encoding:";
+    let is_one = |line: &&[u8]| line.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name));
+    lines.filter(|line| !is_one(line)).flatten().copied().collect()
 }
 
 /// A request with what its client has of some channels.
