@@ -79,7 +79,6 @@ impl Audience {
         // socket takes only some of them.
         let mut budget = Budget::of(HEARTBEAT_PERCENT);
         self.beat(&mut budget);
-        self.chime(&mut budget);
         self.enter();
         self.grant_recalls();
         let share = if self.behind.is_empty() { 0 } else { BEHIND_PERCENT };
@@ -87,6 +86,9 @@ impl Audience {
         self.fan_out(&mut budget);
         budget.add(Budget::of(share));
         let visited = self.catch_up(&mut budget);
+        self.enter();
+        // Behind the items: a seat that gets some in every turn has no other moment between two of them.
+        self.chime(&mut Budget::of(HEARTBEAT_PERCENT));
         self.enter();
         for (id, generation) in visited {
             let seat = self.tiers[id.tier()].seat(id.slot());
