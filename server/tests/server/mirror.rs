@@ -216,6 +216,35 @@ fn a_look_at_a_collection_does_not_undo_what_is_written_meanwhile() {
 }
 
 #[test]
+fn who_follows_a_document_that_is_being_read_waits_for_that() {
+    let api = Api::new(Style::Bare);
+    let origin = {
+        let api = api.clone();
+        Origin::start(move |peer| {
+            while let Some(asked) = peer.asked()? {
+                let answer = api.lock().answer(&asked);
+                // The read after a write says who has written, too.
+                let name = asked.all("X-Gate").first().map(|name| (*name).to_owned());
+                api.pass(&name.filter(|_| asked.line.starts_with("GET")), Gate::Done);
+                peer.say(answer)?;
+            }
+            Ok(())
+        })
+    };
+    api.shut("read");
+    let server = before(&origin);
+    let write = gated(&server, "PUT", "/api/m/1", "read", r#"{"n":1}"#);
+    api.wait("read", Gate::Done);
+    let address = server.address();
+    let follower = thread::spawn(move || Follower::start(address, "/api/m/1?from=snapshot", &[]));
+    wait_for("the follower's read", || (origin.requests().len() == 3).then_some(()));
+    api.answer("read");
+    write.join().expect("an answer").expect(204);
+    let mut follower = follower.join().expect("it follows");
+    assert_eq!(follower.snapshot().0, json!({"m": {"1": {"id": 1, "n": 1}}}));
+}
+
+#[test]
 fn many_writers_leave_followers_with_what_the_origin_has() {
     for style in [Style::Full, Style::Bare] {
         let mut random = Random::seeded();

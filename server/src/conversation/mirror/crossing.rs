@@ -12,6 +12,7 @@ use fantail_engine::mirror::{self, Moment, Passed, Write};
 use fantail_engine::position::Position;
 use fantail_engine::protocol::http1::{self, ParsedAnswer};
 use fantail_engine::topic::Place;
+use monoio::task::JoinHandle;
 
 use super::reading::Reading;
 use crate::conversation::connection::{Connection, End};
@@ -48,8 +49,7 @@ impl Crossing {
     /// It is over; if nobody knows what has come of it, it is looked what has.
     pub(in crate::conversation) fn close(&self, core: &Rc<Core>) {
         if let Some(began) = self.began.take() {
-            let passed = Some(self.write.unknown());
-            monoio::spawn(settle(Rc::clone(core), Rc::clone(&self.write), Rc::clone(&self.reading), began, passed));
+            drop(self.settle(core, began, Some(self.write.unknown())));
         }
     }
 
@@ -99,9 +99,17 @@ impl Crossing {
     /// The position that reflects what has come of it, if that is there soon.
     async fn settled(&self, core: &Rc<Core>, passed: Option<Passed>) -> Option<Position> {
         let began = self.began.take()?;
-        let settling =
-            monoio::spawn(settle(Rc::clone(core), Rc::clone(&self.write), Rc::clone(&self.reading), began, passed));
-        monoio::time::timeout(REFLECT_TIME, settling).await.ok().flatten()
+        monoio::time::timeout(REFLECT_TIME, self.settle(core, began, passed)).await.ok().flatten()
+    }
+
+    /// Has that done by a task of its own, which the server awaits before it ends; nobody else needs to.
+    fn settle(&self, core: &Rc<Core>, began: Moment, passed: Option<Passed>) -> JoinHandle<Option<Position>> {
+        let (detained, core) = (core.detain(), Rc::clone(core));
+        let (write, reading) = (Rc::clone(&self.write), Rc::clone(&self.reading));
+        monoio::spawn(async move {
+            let _detained = detained;
+            settle(&core, &write, &reading, began, passed).await
+        })
     }
 }
 
@@ -116,13 +124,12 @@ fn reflecting(mut head: Vec<u8>, position: Option<Position>) -> Vec<u8> {
 
 /// Keeps what a write has brought about that began then. Returns the position that reflects it.
 async fn settle(
-    core: Rc<Core>,
-    write: Rc<Write>,
-    reading: Rc<Reading>,
+    core: &Rc<Core>,
+    write: &Write,
+    reading: &Reading,
     began: Moment,
     passed: Option<Passed>,
 ) -> Option<Position> {
-    let _detained = core.detain();
     let place = &write.place;
     let ask = |place: &Place, step| core.ask(Question::Mirror(place.clone(), step));
     let Some(Passed { place: seen, path, state }) = passed else {
@@ -131,7 +138,7 @@ async fn settle(
     };
     if seen.is_collection() {
         ask(place, Step::Over(began)).await;
-        return reading.refresh(&core, &seen, &path).await;
+        return reading.refresh(core, &seen, &path).await;
     }
     let answer = match seen.stream() == place.stream() {
         true => ask(place, Step::Written { began, seen: seen.clone(), state }).await,
@@ -141,5 +148,5 @@ async fn settle(
             ask(&seen, Step::Read).await
         }
     };
-    reading.reflect(&core, &seen, &path, answer).await
+    reading.reflect(core, &seen, &path, answer).await
 }

@@ -23,7 +23,7 @@ use crate::conversation::proxy::asking::{self, Heard, Outcome, Reply};
 use crate::conversation::proxy::body::Download;
 use crate::conversation::proxy::{self, Passing, relay};
 use crate::conversation::{Next, hang_up, hold};
-use crate::core::question::{From, Purpose};
+use crate::core::question::{From, Purpose, Question, Step};
 use crate::core::{Core, Stage, Welcome};
 use crate::limits::READ_BYTES;
 use crate::origin::Link;
@@ -85,7 +85,7 @@ pub(in crate::conversation) async fn follow(
         Outcome::Heard(link, Heard::Reply(reply)) if reply.status != 200 || is_event_stream(&reply) => {
             proxy::finish(core, connection, &passing, link, reply).await
         }
-        Outcome::Heard(link, Heard::Reply(reply)) => match take_in(&opening, look, link, reply).await {
+        Outcome::Heard(link, Heard::Reply(reply)) => match take_in(core, &opening, look, link, reply).await {
             Ok(()) => open(core, connection, *opening, from, welcome).await,
             Err(None) => come_back(core, connection).await,
             Err(Some(answered)) => hang_up(core, connection, answered, false).await,
@@ -104,7 +104,13 @@ async fn open(
 }
 
 /// Takes in what the origin shows, if it isn't known yet. Fails with what the client is told, or with nothing if it is to come back.
-async fn take_in(opening: &Opening, look: Option<Look>, mut link: Link, reply: Reply) -> Result<(), Option<Answered>> {
+async fn take_in(
+    core: &Rc<Core>,
+    opening: &Opening,
+    look: Option<Look>,
+    mut link: Link,
+    reply: Reply,
+) -> Result<(), Option<Answered>> {
     let (mut body, mut content) = (Download::plain(reply.body), Vec::new());
     let bytes_max = if look.is_some() { LISTING_BYTES_MAX } else { READ_BYTES };
     let idle = opening.reading.service.config.timeouts.idle;
@@ -122,7 +128,15 @@ async fn take_in(opening: &Opening, look: Option<Look>, mut link: Link, reply: R
         .map_err(|error| refuse(format!("what the origin has here can't be followed: {error}")))?;
     seen.is_whole &= !opening.has_query;
     match look.keep(seen).await {
-        Ok(_) => Ok(()),
+        Ok(_) if opening.place.is_collection() => Ok(()),
+        Ok(_) => {
+            // It may have changed meanwhile; then there is nothing to begin with before that is known.
+            if Look::begin(core, &opening.place, Purpose::Follow).await.is_some() {
+                let answer = core.ask(Question::Mirror(opening.place.clone(), Step::Read)).await;
+                opening.reading.reflect(core, &opening.place, &opening.target, answer).await;
+            }
+            Ok(())
+        }
         Err(refused) if is_passing(&refused) => {
             tracing::warn!(stream = opening.place.stream(), "what is to be followed can't be kept");
             Err(None)
