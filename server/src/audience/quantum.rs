@@ -87,15 +87,17 @@ impl Audience {
         budget.add(Budget::of(share));
         let visited = self.catch_up(&mut budget);
         self.enter();
-        // Behind the items: a seat that gets some in every turn has no other moment between two of them.
-        self.chime(&mut Budget::of(HEARTBEAT_PERCENT));
-        self.enter();
+        // Before the next enter: who stalled and has room by then is given a turn for that, and two turns in one quantum would be
+        // two sends of which the second doesn't know how much the first has sent.
         for (id, generation) in visited {
             let seat = self.tiers[id.tier()].seat(id.slot());
             if seat.state == State::Behind && seat.generation == generation {
                 self.await_turn(id);
             }
         }
+        // Behind the items: a seat that gets some in every turn has no other moment between two of them.
+        self.chime(&mut Budget::of(HEARTBEAT_PERCENT));
+        self.enter();
         !self.hot.is_empty()
             || !self.behind.is_empty()
             || self.heartbeat.is_due()
