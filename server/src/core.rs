@@ -123,8 +123,8 @@ pub(crate) struct Core {
     several: RefCell<Severals>,
     /// Those of them that wait for their peers.
     resting: RefCell<Resting>,
-    /// Connections that were accepted and reads that have brought something, so far.
-    heard: Cell<u64>,
+    /// What has given a conversation its next step, so far: a connection that was accepted, a read, an answer.
+    stirs: Cell<u64>,
     talk: Cell<Talk>,
     listeners: RefCell<Vec<RawFd>>,
     /// `Date`, and the second since 1970 that it tells.
@@ -214,7 +214,7 @@ impl Core {
             controls: Cell::new(0),
             several: RefCell::default(),
             resting: RefCell::default(),
-            heard: Cell::new(0),
+            stirs: Cell::new(0),
             talk: Cell::default(),
             listeners: RefCell::default(),
             date: RefCell::default(),
@@ -251,6 +251,7 @@ impl Core {
     }
 
     fn answered(&self, ticket: usize, answer: Answer) {
+        self.stirs.set(self.stirs.get() + 1);
         let mut tickets = self.tickets.borrow_mut();
         match std::mem::replace(&mut tickets[ticket], Ticket::Answered(answer)) {
             Ticket::Open(waker) => drop(waker.map(Waker::wake)),
@@ -357,7 +358,7 @@ impl Core {
 
     /// See [`Core::rests`]. The peer may have said something.
     pub(crate) fn goes_on(&self, wait: Wait) {
-        self.heard.set(self.heard.get() + 1);
+        self.stirs.set(self.stirs.get() + 1);
         self.resting.borrow_mut().remove(wait);
     }
 
@@ -390,7 +391,7 @@ impl Core {
     /// A conversation begins.
     pub(crate) fn conversation_begun(&self, welcome: Welcome) {
         self.conversations.set(self.conversations.get() + 1);
-        self.heard.set(self.heard.get() + 1);
+        self.stirs.set(self.stirs.get() + 1);
         self.refused.set(self.refused.get() + usize::from(welcome == Welcome::Full));
         self.admins.set(self.admins.get() + usize::from(welcome == Welcome::Admin));
         self.controls.set(self.controls.get() + usize::from(welcome == Welcome::Control));

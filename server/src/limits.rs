@@ -73,7 +73,7 @@ pub(crate) const QUIET_MAX: u8 = 15;
 
 /// How long the fan-out goes on before it lets the conversations of its core run. A request waits so long, and a
 /// little for each of its steps.
-pub(crate) const FAN_OUT_TIME: Duration = Duration::from_millis(1);
+pub(crate) const FAN_OUT_TIME: Duration = Duration::from_micros(400);
 
 /// The same when the conversations had much to do before: as long as they took, up to this.
 pub(crate) const FAN_OUT_TIME_MAX: Duration = Duration::from_millis(4);

@@ -27,7 +27,7 @@ impl Core {
         for service in self.services.all() {
             monoio::spawn(origin::check(Rc::clone(service)));
         }
-        let breath = Breath::new()?;
+        let mut breath = Breath::new()?;
         let mut has_reported = false;
         loop {
             let mut is_due = self.take_letters();
@@ -42,12 +42,12 @@ impl Core {
             }
             self.home.borrow_mut().persist_touched();
             is_due |= self.home.borrow().is_due();
+            self.make_way();
             is_due |= self.audience.borrow_mut().turn(time);
             self.take_returned();
             self.take_links();
-            if is_due && (self.home.borrow().is_writing() || self.audience.borrow().awaits_pages()) {
-                // Who does that may have been given this CPU, and a core that is busy gives it up only when it must.
-                thread::yield_now();
+            if is_due {
+                self.make_way();
             }
             if self.stage.get() == Stage::Closing && self.conversations.get() == 0 && !has_reported {
                 has_reported = true;
@@ -64,6 +64,14 @@ impl Core {
                 self.nudge.rung().await;
                 letters.wake();
             }
+        }
+    }
+
+    /// Lets run who writes groups and maps pages: it may have been given this CPU, and a core that is busy gives it up only when
+    /// it must.
+    fn make_way(&self) {
+        if self.home.borrow().is_writing() || self.audience.borrow().awaits_pages() {
+            thread::yield_now();
         }
     }
 
@@ -164,9 +172,11 @@ fn pollable(eventfd: RawFd) -> io::Result<UnixStream> {
 ///
 /// Yielding isn't enough: the runtime may come back to the turn before it has submitted anything. So this awaits an operation
 /// of its own, which is always ready, and comes back behind everything that was asked of the kernel before it. If that brought
-/// connections or requests, their next steps are taken at once, too: accept, read, write.
+/// connections, requests or answers, their next steps are taken at once, too: accept, read, write, read again.
 struct Breath {
     ready: UnixStream,
+    /// The core's stirs when the last step was over.
+    stirs: u64,
 }
 
 impl Breath {
@@ -178,16 +188,16 @@ impl Breath {
         }
         // SAFETY: the descriptor is new and ours.
         let eventfd = unsafe { OwnedFd::from_raw_fd(fd) };
-        Ok(Breath { ready: pollable(eventfd.as_raw_fd())? })
+        Ok(Breath { ready: pollable(eventfd.as_raw_fd())?, stirs: 0 })
     }
 
     /// Returns how long it took.
-    async fn taken(&self, core: &Core) -> io::Result<Duration> {
+    async fn taken(&mut self, core: &Core) -> io::Result<Duration> {
         let begun = Instant::now();
         for _ in 0..BREATH_STEPS {
-            let heard = core.heard.get();
             self.ready.readable(false).await?;
-            if core.heard.get() == heard || begun.elapsed() >= BREATH_TIME {
+            let before = std::mem::replace(&mut self.stirs, core.stirs.get());
+            if self.stirs == before || begun.elapsed() >= BREATH_TIME {
                 break;
             }
         }
