@@ -107,7 +107,8 @@ class Peer:
 
 class Fantail(Peer, lab.Fantail):
     name, reading = "Fantail", {}
-    settings = "--cores 1 --durability sync (the default: a write is on the medium before it is answered or shown)"
+    settings = ("--cores 1 --durability sync (the default: a write is on the medium before it is answered or shown); before an "
+                "origin with --origin and --control, too")
 
     @staticmethod
     def version():
@@ -166,6 +167,23 @@ class Edge(Peer):
 
     def publish_url(self, topics):
         return f"http://127.0.0.1:{self.control}/publish/"
+
+
+class FantailEdge(Edge, lab.Fantail):
+    """Fantail before an origin. What is published comes to its control port and is kept nowhere, as with any edge."""
+
+    name = Fantail.name
+
+    def __init__(self, origin=None):
+        self.control = free_port()
+        with contextlib.ExitStack() as stack:
+            self.origin = origin or stack.enter_context(Origin())
+            super().__init__("--origin", f"http://127.0.0.1:{self.origin.port}", "--control", f"127.0.0.1:{self.control}")
+            self.stack = stack.pop_all()
+
+    def __exit__(self, *_):
+        with self.stack:
+            super().__exit__()
 
 
 # What is changed of Debian's files: folders and ports so that it runs beside others; the buffer that Pushpin's makers use for
