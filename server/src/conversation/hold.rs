@@ -156,12 +156,8 @@ pub(crate) fn departed(core: &Rc<Core>, hold: Hold) {
 impl Client {
     /// The client of a request that passed, and the URI that it asked.
     fn of(core: &Rc<Core>, passing: &Passing) -> (Client, String) {
-        let Ok(http1::Parsed::Complete { request, .. }) = http1::parse(&passing.head) else {
-            unreachable!("the head of a request is one that we wrote")
-        };
-        let host = request.field("Host").and_then(|host| str::from_utf8(host).ok()).unwrap_or_default();
-        let query = request.query.map(|query| format!("?{query}")).unwrap_or_default();
-        let uri = format!("http://{host}{}{query}", request.path);
+        let (target, host) = http1::target_and_host(&passing.head);
+        let uri = format!("http://{host}{target}");
         let route = core.services.number(&passing.service).expect("a request passes to origins of a route");
         (Client { core: Rc::clone(core), route, host: host.into() }, uri)
     }

@@ -149,7 +149,7 @@ async fn carry(
         return hang_up(core, connection, Problem::from(error).into(), false).await;
     }
     if !upload.is_whole() {
-        return streaming::pass(core, connection, passing, opening, upload).await;
+        return streaming::pass(core, connection, passing, (opening, head_bytes), upload).await;
     }
     match asking::ask(core, &mut connection, &passing, &mut opening).await? {
         Outcome::Heard(link, Heard::Reply(reply)) => finish(core, connection, &passing, link, reply).await,

@@ -20,8 +20,8 @@ pub use answer::{Answer, AnswerBody, AnswerError, ParsedAnswer, parse_answer};
 pub use body::{BodyError, BodyReader, Fed};
 pub use framing::{Connection, Framing, Version};
 pub use passing::{
-    Forwarding, Onward, Rules, Shape, Upgrade, chunk, fields_to_read, is_grip, is_hop_by_hop, upgrade, write_answer,
-    write_request,
+    Forwarding, Onward, Rules, Shape, Upgrade, chunk, fields_to_read, is_grip, is_hop_by_hop, target_and_host, upgrade,
+    write_answer, write_request,
 };
 pub use request::{HeadError, Method, Parsed, Request, parse};
 pub use response::{CONTINUE, Head, reason};

@@ -31,12 +31,13 @@ enum Course {
     Failed(Trouble),
 }
 
-/// Passes a request on whose body isn't whole yet, and its response back.
+/// Passes a request on whose body isn't whole yet, and its response back. `opening` is its head, of so many bytes, and what is there
+/// of its body.
 pub(super) async fn pass(
     core: &Rc<Core>,
     connection: Connection,
-    passing: Passing,
-    opening: Vec<u8>,
+    mut passing: Passing,
+    (opening, head_bytes): (Vec<u8>, usize),
     mut upload: Upload,
 ) -> Result<(Next, Connection), End> {
     let is_head = passing.method == Method::Head;
@@ -44,10 +45,13 @@ pub(super) async fn pass(
         Ok(link) => link,
         Err(problem) => return hang_up(core, connection, problem.into(), is_head).await,
     };
-    if let (Err(failure), _) = asking::send(&mut link, opening, &passing).await {
+    let (sent, mut opening) = asking::send(&mut link, opening, &passing).await;
+    if let Err(failure) = sent {
         link.origin.has_failed();
         return hang_up(core, connection, Problem::from(failure).into(), is_head).await;
     }
+    opening.truncate(head_bytes);
+    passing.head = opening;
     let (mut inlet, mut outlet) = connection.split();
     let course = exchange(core, (&mut inlet, &mut outlet), &mut link, &passing, &mut upload).await;
     let mut connection = Connection::unite(inlet, outlet);

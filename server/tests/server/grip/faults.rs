@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::origin::{Says, scripted};
 use super::{Listener, edge, publish, wait_asked, wait_held};
-use crate::kit::wait_for;
+use crate::kit::{request, wait_for};
+use crate::proxy::with_routes;
 
 #[test]
 fn a_broken_instruction_is_a_502_that_names_the_rule() {
@@ -28,6 +29,41 @@ fn a_broken_instruction_is_a_502_that_names_the_rule() {
     }
     // It is said once.
     assert_eq!(server.log().matches("WARN").count(), 1, "{}", server.log());
+}
+
+#[test]
+fn a_request_at_its_bounds_can_be_held() {
+    let origin = scripted(|_, _| Says::ok("begin\n").stream("a"));
+    let long = |name| {
+        let bytes = 16 * 1024 - request("GET", "/api/a", &[("Accept", "text/event-stream"), (name, "")], b"").len();
+        vec![("Accept", "text/event-stream".to_owned()), (name, "x".repeat(bytes))]
+    };
+    let many = (0..98).map(|_| ("X", "1".to_owned())).chain([("Accept", "text/event-stream".to_owned())]);
+    let heads = [many.collect::<Vec<_>>(), long("Cookie"), vec![("X", "1".to_owned())]];
+    // What passes, what is asked for a follower, and what is said to go to another host.
+    for rules in ["", "follow = 'auto'", "request-headers = { add = { Host = 'a/b' } }"] {
+        let server = with_routes(&format!("[[route]]\npath = '/api'\norigin = '{}'\n{rules}\n", origin.url()));
+        for head in &heads {
+            let fields: Vec<_> = head.iter().map(|(name, value)| (*name, value.as_str())).collect();
+            let mut listener = Listener::ask(&server, "/api/a", &fields);
+            assert_eq!(listener.head.status, 200, "{rules}: {}", listener.head.head);
+            listener.expect("begin\n");
+        }
+        server.check_alive();
+    }
+}
+
+#[test]
+fn a_request_whose_body_streams_can_be_held() {
+    let origin = scripted(|_, _| Says::ok("begin\n").stream("a").next("/next"));
+    let server = edge(&origin, &[]);
+    let mut client = server.connect();
+    client.send(request("POST", "/x", &[], &[b'x'; 100_000]));
+    let mut listener = Listener::on(client);
+    listener.expect("begin\n");
+    wait_held(&server, 1);
+    publish(&server, "a", "-", "-", "one\n");
+    listener.expect("one\n");
 }
 
 #[test]

@@ -245,6 +245,17 @@ pub fn fields_to_read(head: &[u8]) -> Vec<u8> {
     out
 }
 
+/// What a request asks for whose head we wrote: its target, and the host that it names. A client's head within the bounds may go on
+/// as one beyond them, so that such a head isn't parsed again.
+#[must_use]
+pub fn target_and_host(head: &[u8]) -> (&str, &str) {
+    let (line, lines) = head.split_at(memchr::memchr(b'\n', head).map_or(head.len(), |line_feed| line_feed + 1));
+    let target = line.split(|byte| *byte == b' ').nth(1).unwrap_or_default();
+    let host = fields(lines).find(|(name, _)| name.eq_ignore_ascii_case(b"host")).map_or(&b""[..], |(_, value)| value);
+    let text = |bytes| str::from_utf8(bytes).unwrap_or_default();
+    (text(target), text(host))
+}
+
 /// Whether a field is about what is sent, about conditions on it, or about the form of its answer.
 fn is_of_one_request(name: &[u8]) -> bool {
     let begins = |text: &str| name.get(..text.len()).is_some_and(|start| start.eq_ignore_ascii_case(text.as_bytes()));
@@ -359,6 +370,7 @@ pub(super) fn instructs(name: &[u8], value: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::HEAD_FIELDS_MAX;
     use crate::protocol::http1::{Method, Parsed, ParsedAnswer, parse, parse_answer};
 
     const ONWARD: Onward<'_> = Onward {
@@ -404,6 +416,23 @@ mod tests {
             Accept-Encoding: gzip\r\nX-HTTP-Method-Override: DELETE\r\nAuthorization: d\r\nIdempotency-Key: e\r\nX-Key: f\r\n\r\n";
         let fields = fields_to_read(head);
         assert_eq!(fields, b"Host: h\r\nCookie: a=1\r\nAuthorization: d\r\nX-Key: f\r\n");
+    }
+
+    #[test]
+    fn a_head_that_was_written_tells_what_it_asks_whatever_its_length() {
+        let given = format!("GET /a?b=c HTTP/1.1\r\nHost: x:80\r\n{}\r\n", "A: b\r\n".repeat(HEAD_FIELDS_MAX - 1));
+        let Ok(Parsed::Complete { request, .. }) = parse(given.as_bytes()) else { panic!("it is within the bounds") };
+        let asked = |rules| {
+            let mut head = Vec::new();
+            write_request(&mut head, &request, &Onward { rules, ..ONWARD });
+            head.extend_from_slice(b"\r\n");
+            assert!(parse(&head).is_err(), "what is added takes it beyond them");
+            let (target, host) = target_and_host(&head);
+            (target.to_owned(), host.to_owned())
+        };
+        assert_eq!(asked(Rules::default()), ("/a?b=c".to_owned(), "x:80".to_owned()));
+        let add = [("host".to_owned(), "a/b".to_owned())];
+        assert_eq!(asked(Rules { add: &add, remove: &[] }), ("/a?b=c".to_owned(), "a/b".to_owned()));
     }
 
     #[test]
