@@ -1,9 +1,9 @@
 //! Requests that a route gives to an origin: they pass through, and so do their responses.
 //!
 //! Bytes go on as they come, in both directions, and no faster than the other side takes them: what waits in memory of one exchange
-//! is a head and one read. A request is tried again only if nothing of it can have been carried out twice: it couldn't be sent,
-//! or its method is idempotent and no byte of its response was passed on. Invariant: a client that left takes its connection to
-//! the origin with it; and a response that breaks off is never made to look whole.
+//! is a head and one read. A request is tried again only if nobody has been connected to yet, or if its method is safe and no byte of
+//! its response was passed on. Invariant: a client that left takes its connection to the origin with it; and a response that breaks
+//! off is never made to look whole.
 
 pub(super) mod asking;
 pub(super) mod body;
@@ -96,6 +96,14 @@ impl Passing {
             expects_continue: false,
             upgrade: Upgrade::None,
             part: Part::None,
+        }
+    }
+
+    /// Whether it changes nothing, however often it is carried out (RFC 9110, section 9.2.1).
+    fn is_safe(&self) -> bool {
+        match self.method {
+            Method::Get | Method::Head | Method::Options | Method::Subscribe => true,
+            Method::Put | Method::Delete | Method::Post | Method::Patch | Method::Other => false,
         }
     }
 

@@ -142,7 +142,7 @@ pub(in crate::conversation) async fn ask(
                     false => origin.has_failed(),
                 }
                 problem = Some(failure.into());
-                if opening.is_empty() || !passing.is_idempotent() {
+                if opening.is_empty() || !passing.is_safe() {
                     break;
                 }
             }
