@@ -144,7 +144,7 @@ pub(crate) struct Origin {
     name: Option<Authority>,
     addresses: RefCell<Arc<[SocketAddr]>>,
     trust: Option<Arc<ClientConfig>>,
-    /// Connections at rest, the one that was used last at the end.
+    /// Connections at rest, and since when; the one that was used last at the end.
     resting: RefCell<Vec<(Wire, Instant)>>,
     /// Connections, at rest or not.
     open: Cell<usize>,
@@ -152,6 +152,8 @@ pub(crate) struct Origin {
     failures: Cell<u32>,
     /// Until when it is asked only if nobody else can be.
     out_until: Cell<Option<Instant>>,
+    /// Whether it said so itself when it was asked how it is: it is out then, whatever it answers.
+    is_unwell: Cell<bool>,
 }
 
 impl Origin {
@@ -175,6 +177,7 @@ impl Origin {
             open: Cell::new(0),
             failures: Cell::new(0),
             out_until: Cell::new(None),
+            is_unwell: Cell::new(false),
         }
     }
 
@@ -188,9 +191,9 @@ impl Origin {
         loop {
             let (wire, since) = self.resting.borrow_mut().pop()?;
             let rest = since.elapsed();
-            let is_quiet = rest < ORIGIN_TRUSTED_REST_TIME || peer::said(wire.fd) == Said::Nothing;
-            if rest < ORIGIN_REST_TIME && is_quiet {
-                return Some(Link { wire: Some(wire), origin: Rc::clone(self), has_rested: true });
+            let is_trusted = rest < ORIGIN_TRUSTED_REST_TIME && wire.reader.has_seen_the_end();
+            if rest < ORIGIN_REST_TIME && (is_trusted || peer::said(wire.fd) == Said::Nothing) {
+                return Some(Link { wire: Some(wire), origin: Rc::clone(self), has_rested: true, counts: true });
             }
             self.open.set(self.open.get() - 1);
         }
@@ -212,7 +215,7 @@ impl Origin {
         }
         self.open.set(self.open.get() + 1);
         // It counts from here on, and no longer when it is dropped.
-        let mut link = Link { wire: None, origin: Rc::clone(self), has_rested: false };
+        let mut link = Link { wire: None, origin: Rc::clone(self), has_rested: false, counts: true };
         let dialed = monoio::time::timeout(patience, dial::dial(self)).await;
         link.wire = Some(dialed.unwrap_or(Err(DialError::Late))?);
         Ok(link)
@@ -221,7 +224,9 @@ impl Origin {
     /// It has answered a request.
     pub(crate) fn has_answered(&self) {
         self.failures.set(0);
-        self.out_until.set(None);
+        if !self.is_unwell.get() {
+            self.out_until.set(None);
+        }
     }
 
     /// It couldn't be reached: it is out at once.
@@ -239,18 +244,20 @@ impl Origin {
     }
 
     fn is_out(&self, time: Duration) {
-        if self.out_until.replace(Some(Instant::now() + time)).is_none() {
+        let until = self.out_until.get().max(Some(Instant::now() + time));
+        if self.out_until.replace(until).is_none() {
             tracing::warn!(origin = %self.address, "it is out");
         }
     }
 
-    fn rest(&self, wire: Wire) {
+    /// Takes a connection over that is to rest, and that still counts; whether there was room.
+    fn rest(&self, wire: Wire) -> bool {
         let mut resting = self.resting.borrow_mut();
-        if resting.len() < ORIGIN_RESTING_MAX {
+        let has_room = resting.len() < ORIGIN_RESTING_MAX;
+        if has_room {
             resting.push((wire, Instant::now()));
-        } else {
-            self.open.set(self.open.get() - 1);
         }
+        has_room
     }
 
     fn sweep(&self) {
@@ -268,6 +275,8 @@ pub(crate) struct Link {
     pub(crate) origin: Rc<Origin>,
     /// Whether it was used before, so that the origin may have closed it in the same moment.
     pub(crate) has_rested: bool,
+    /// Whether it is this link that counts as a connection, and not one at rest that was its own.
+    counts: bool,
 }
 
 impl Link {
@@ -278,20 +287,17 @@ impl Link {
     /// The request was answered, and nothing is left of it: the connection may serve another one.
     pub(crate) fn rest(mut self) {
         let Some(wire) = self.wire.take() else { return };
-        if wire.reader.unread().is_empty() {
-            self.origin.rest(wire);
-        } else {
-            // What nobody asked for makes it unusable.
-            self.origin.open.set(self.origin.open.get() - 1);
+        // What nobody asked for makes it unusable.
+        if wire.reader.is_used_up() {
+            self.counts = !self.origin.rest(wire);
         }
     }
 }
 
 impl Drop for Link {
     fn drop(&mut self) {
-        let is_resting = self.wire.is_none();
         drop(self.wire.take());
-        if !is_resting {
+        if self.counts {
             self.origin.open.set(self.origin.open.get() - 1);
         }
     }

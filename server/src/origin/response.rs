@@ -90,8 +90,8 @@ impl Response {
             }
             AnswerBody::UntilClose => Content::UntilClose,
         };
-        let (keeps, head) = (answer.keep_alive(), reader.unread()[..length].to_vec());
-        reader.use_up(length);
+        let (keeps, body, head) = (answer.keep_alive(), answer.body, reader.unread()[..length].to_vec());
+        reader.use_up_head(length, body);
         Ok(Response { link, head, method, content, keeps, idle })
     }
 
@@ -168,12 +168,7 @@ impl Response {
 
     /// Nobody reads on: the connection may serve another request, if this one's content has ended.
     pub(crate) fn finish(self) {
-        let is_over = match &self.content {
-            Content::Length(left) => *left == 0,
-            Content::Chunked(reader) => reader.is_done(),
-            Content::UntilClose => false,
-        };
-        if is_over && self.keeps {
+        if self.is_over() && self.keeps {
             self.link.rest();
         }
     }

@@ -8,6 +8,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::RawFd;
 use std::rc::Rc;
 
+use fantail_engine::protocol::http1::{AnswerBody, Framing};
 use monoio::BufResult;
 use monoio::buf::{IoBuf, IoBufMut};
 use monoio::io::{AsyncReadRent, AsyncWriteRent, OwnedReadHalf, OwnedWriteHalf, Splitable};
@@ -33,6 +34,8 @@ pub(crate) struct Reader {
     /// The same before they are deciphered.
     cipher: Vec<u8>,
     deciphered: usize,
+    /// Whether the last answer has no body by rule, so that nothing of it shows that none comes.
+    is_bodiless: bool,
 }
 
 /// What goes.
@@ -46,8 +49,15 @@ impl Wire {
     pub(super) fn new(fd: RawFd, socket: TcpStream, tls: Option<ClientConnection>) -> Wire {
         let tls = tls.map(|tls| Rc::new(RefCell::new(tls)));
         let (inbound, outbound) = socket.into_split();
-        let reader =
-            Reader { socket: inbound, tls: tls.clone(), input: Vec::new(), used: 0, cipher: Vec::new(), deciphered: 0 };
+        let reader = Reader {
+            socket: inbound,
+            tls: tls.clone(),
+            input: Vec::new(),
+            used: 0,
+            cipher: Vec::new(),
+            deciphered: 0,
+            is_bodiless: false,
+        };
         Wire { fd, reader, writer: Writer { socket: outbound, tls } }
     }
 
@@ -77,6 +87,27 @@ impl Reader {
             self.input.clear();
             self.used = 0;
         }
+    }
+
+    /// The head of an answer with this body is used, of so many bytes.
+    pub(crate) fn use_up_head(&mut self, count: usize, body: AnswerBody) {
+        self.is_bodiless = body == AnswerBody::Framed(Framing::Empty);
+        self.use_up(count);
+    }
+
+    /// Whether the last answer has shown where it ends. One to `HEAD`, 204 and 304 haven't: there are origins that send bodies with
+    /// them, which come later.
+    pub(super) fn has_seen_the_end(&self) -> bool {
+        !self.is_bodiless
+    }
+
+    /// Whether nothing is left of what came, deciphered or not.
+    pub(super) fn is_used_up(&self) -> bool {
+        let is_silent = |tls: &Rc<RefCell<ClientConnection>>| {
+            let state = tls.borrow_mut().process_new_packets();
+            state.is_ok_and(|state| state.plaintext_bytes_to_read() == 0 && !state.peer_has_closed())
+        };
+        self.unread().is_empty() && self.deciphered == self.cipher.len() && self.tls.as_ref().is_none_or(is_silent)
     }
 
     /// Takes the whole buffer, if all that it holds is unread; what was in it is used up, and its memory may be given back.

@@ -1,17 +1,18 @@
 //! Origins that fail, in all the ways that they do; several of them; other ways to reach one.
 
-use std::net::{Shutdown, TcpListener};
+use std::net::{Shutdown, SocketAddr, TcpListener};
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use socket2::{Domain, Socket, Type};
 
-use crate::kit::{Client, Origin, Peer, Server, request, wait_for};
+use crate::kit::{Client, Origin, PATIENCE, Peer, Server, request, wait_for};
 use crate::proxy::with_routes;
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
@@ -190,6 +191,59 @@ fn a_request_is_repeated_if_it_may_be() {
 }
 
 #[test]
+fn a_body_where_none_may_be_is_no_answer_to_the_next_request() {
+    let (tell, told) = mpsc::channel();
+    let (said, has_said) = mpsc::channel();
+    let told = Mutex::new(told);
+    let origin = Origin::start(move |peer| {
+        while let Some(asked) = peer.asked()? {
+            match asked.line.split(' ').next() {
+                Some("HEAD") => peer.say("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n")?,
+                Some("DELETE") => peer.say("HTTP/1.1 204 No Content\r\n\r\n")?,
+                _ => {
+                    peer.say(OK)?;
+                    continue;
+                }
+            }
+            // Once the head has gone its way.
+            told.lock().expect("one connection").recv().expect("the test says when");
+            peer.say("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison")?;
+            said.send(()).expect("the test waits");
+        }
+        Ok(())
+    });
+    let server = Server::with(&["--origin", &origin.url(), "--cores", "1"]);
+    let mut client = server.connect();
+    for method in ["HEAD", "DELETE"] {
+        client.ask(method, "/", &[], "").expect_one_of(&[200, 204]);
+        tell.send(()).expect("the origin waits");
+        has_said.recv_timeout(PATIENCE).expect("the origin goes on");
+        assert_eq!(client.ask("GET", "/", &[], "").expect(200).text(), "ok", "after {method}");
+    }
+}
+
+#[test]
+fn connections_that_were_refused_leave_room_for_others() {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("a port");
+    let address = socket.local_addr().ok().and_then(|address| address.as_socket()).expect("an address");
+    let server = Server::with(&["--origin", &format!("http://{address}"), "--cores", "1"]);
+    let mut client = server.connect();
+    // More than may be under way at once.
+    for _ in 0..4_100 {
+        let problem = client.ask("GET", "/", &[], "").problem(502);
+        assert!(problem["detail"].as_str().expect("text").contains("can't be connected to"), "{problem}");
+    }
+    socket.listen(16).expect("a port of ours");
+    let origin = Origin::on(socket.into(), |peer| {
+        peer.asked()?;
+        peer.say(OK)
+    });
+    client.ask("GET", "/", &[], "").expect(200);
+    assert_eq!(origin.connections(), 1);
+}
+
+#[test]
 fn another_origin_is_asked_when_one_is_not_there() {
     let (one, two) = (Origin::answering(OK), Origin::answering(OK));
     let server =
@@ -252,6 +306,39 @@ fn health_is_asked_for() {
     is_well.store(true, Ordering::SeqCst);
     wait_for("it to be asked again", || (client.ask("GET", "/", &[], "").expect(200).text() == "ill").then_some(()));
     wait_for("its word", || server.log().contains("it is well again").then_some(()));
+}
+
+#[test]
+fn an_origin_that_is_unwell_stays_out_whatever_it_answers() {
+    let draining = Origin::start(|peer| {
+        while let Some(asked) = peer.asked()? {
+            match asked.line.starts_with("GET /healthz ") {
+                true => peer.say("HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n")?,
+                false => peer.say("HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\ndraining")?,
+            }
+        }
+        Ok(())
+    });
+    let other = Origin::start(|peer| {
+        while let Some(asked) = peer.asked()? {
+            if asked.line.starts_with("GET /fail ") {
+                return Ok(());
+            }
+            peer.say(OK)?;
+        }
+        Ok(())
+    });
+    let server = with_routes(&format!(
+        "cores = 1\n[[route]]\norigin = ['{}', '{}']\nhealth = {{ path = '/healthz', interval = '1m' }}\n",
+        draining.url(),
+        other.url()
+    ));
+    wait_for("its word", || server.log().contains("it is out").then_some(()));
+    let mut client = server.connect();
+    assert_eq!(client.ask("GET", "/fail", &[], "").expect(200).text(), "draining", "nobody else is left");
+    for _ in 0..10 {
+        assert_eq!(client.ask("GET", "/", &[], "").expect(200).text(), "ok");
+    }
 }
 
 #[test]

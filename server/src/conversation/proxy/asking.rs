@@ -209,7 +209,7 @@ pub(super) async fn listen(
             ParsedAnswer::Complete { answer, .. } if answer.is_instruction => return Ok(Heard::Instruction),
             ParsedAnswer::Complete { answer, length } if is_final(&answer) => {
                 let reply = reply(core, &answer, passing, progress, reader.unread().len() - length).map_err(failed)?;
-                reader.use_up(length);
+                reader.use_up_head(length, reply.body);
                 return Ok(Heard::Reply(reply));
             }
             ParsedAnswer::Complete { answer, length } => {
