@@ -5,7 +5,7 @@
 
 use std::io;
 use std::net::IpAddr;
-use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
@@ -276,11 +276,12 @@ impl Connection {
         Connection { input, used, chunk, ..Connection::new(socket, peer) }
     }
 
-    /// Ends the connection so that the peer can't take what came for all there is.
+    /// Ends the connection so that the peer can't take what came for all there is. A read may still be under way that nobody awaits.
     pub(super) fn reset(self) {
-        let socket = socket2::Socket::from(self.into_socket());
+        // SAFETY: the connection holds the descriptor open for as long as it is borrowed.
+        let socket = unsafe { BorrowedFd::borrow_raw(self.socket.as_raw_fd()) };
         // Without it, the end only looks as if it were a good one.
-        drop(socket.set_linger(Some(Duration::ZERO)));
+        drop(socket2::SockRef::from(&socket).set_linger(Some(Duration::ZERO)));
     }
 
     /// Shuts the write side down and reads on for a while: closing with unread input would reset the connection, and the

@@ -144,6 +144,52 @@ fn a_body_that_breaks_off_never_looks_whole() {
 }
 
 #[test]
+fn a_body_that_breaks_off_before_its_request_is_whole_never_looks_whole() {
+    let origin = Origin::start(|peer| {
+        peer.head()?;
+        let mut some = [0; 4];
+        while peer.read(&mut some)? == 0 {}
+        peer.say("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n")?;
+        peer.socket().shutdown(Shutdown::Write)?;
+        peer.gone();
+        Ok(())
+    });
+    let server = before(&origin);
+    for version in ["1.1", "1.0"] {
+        let mut client = server.connect();
+        client.send(format!("POST / HTTP/{version}\r\nHost: h\r\nContent-Length: 100000\r\n\r\nsome"));
+        assert!(client.try_answer("POST").is_err(), "HTTP/{version}");
+    }
+}
+
+#[test]
+fn a_client_that_takes_its_time_is_no_fault_of_the_origin() {
+    let origin = Origin::answering(OK);
+    let server = with_routes(&format!("[[route]]\norigin = '{}'\ntimeouts = {{ response = '50ms' }}\n", origin.url()));
+    let mut client = server.connect();
+    client.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 6\r\n\r\n");
+    for piece in ["so", "me", "th"] {
+        std::thread::sleep(Duration::from_millis(150));
+        client.send(piece);
+    }
+    client.answer("POST").expect(200);
+    assert_eq!(origin.last().body, b"someth");
+}
+
+#[test]
+fn an_origin_that_has_a_request_whole_has_its_time_and_no_more() {
+    let origin = Origin::start(|peer| {
+        peer.gone();
+        Ok(())
+    });
+    let server = with_routes(&format!("[[route]]\norigin = '{}'\ntimeouts = {{ response = '50ms' }}\n", origin.url()));
+    let mut client = server.connect();
+    client.send(request("POST", "/", &[], &[b'x'; 100_000]));
+    let problem = client.answer("POST").problem(504);
+    assert!(problem["detail"].as_str().expect("text").contains("in time"), "{problem}");
+}
+
+#[test]
 fn a_connection_that_the_origin_has_closed_is_not_used() {
     let closed = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&closed);

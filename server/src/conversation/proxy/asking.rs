@@ -176,19 +176,19 @@ pub(super) async fn send(link: &mut Link, opening: Vec<u8>, passing: &Passing) -
 
 /// How far the request has come while its response is awaited.
 pub(super) struct Progress {
-    /// When something of it was sent last.
-    pub(super) since: Cell<Instant>,
+    /// Since when all of it is sent.
+    pub(super) since: Cell<Option<Instant>>,
     /// Whether all of it has come from the client.
     pub(super) is_whole: Cell<bool>,
 }
 
 impl Progress {
     pub(super) fn begun() -> Progress {
-        Progress { since: Cell::new(Instant::now()), is_whole: Cell::new(false) }
+        Progress { since: Cell::new(None), is_whole: Cell::new(false) }
     }
 
     fn whole() -> Progress {
-        Progress { is_whole: Cell::new(true), ..Progress::begun() }
+        Progress { since: Cell::new(Some(Instant::now())), is_whole: Cell::new(true) }
     }
 }
 

@@ -56,8 +56,8 @@ impl Client for Oneself {
 
 /// How long an origin's silence is borne.
 pub(super) struct Silence<'a> {
-    /// Since when it is one: nothing has come, nor gone to the origin.
-    pub(super) since: &'a Cell<Instant>,
+    /// Since when it is one: nothing has come, and all that the origin awaits was said. None while it is the client's turn.
+    pub(super) since: &'a Cell<Option<Instant>>,
     pub(super) patience: Duration,
     /// Whose stop ends it; none if what is waited for may still come in time.
     pub(super) until_stop_of: Option<&'a Core>,
@@ -92,7 +92,7 @@ pub(in crate::conversation) async fn go_on(
             return Ok(());
         }
         loop {
-            let since = Cell::new(Instant::now());
+            let since = Cell::new(Some(Instant::now()));
             let silence = Silence { since: &since, patience: idle, until_stop_of: Some(core) };
             if hear(client, reader, PASSED_BYTES, silence).await? == 0 {
                 return match body.close(&mut out) {
@@ -145,7 +145,8 @@ pub(super) async fn hear(
     let Silence { since, patience, until_stop_of } = silence;
     let mut fill = pin!(reader.fill(room));
     loop {
-        let look = (Instant::now() + WATCH_TIME).min(since.get() + patience);
+        let watch = Instant::now() + WATCH_TIME;
+        let look = since.get().map_or(watch, |since| watch.min(since + patience));
         monoio::select! {
             read = &mut fill => return read.map_err(|error| Trouble::Origin(Failure::Broken(error))),
             () = monoio::time::sleep_until(look.into()) => {
@@ -153,7 +154,7 @@ pub(super) async fn hear(
                     return Err(Trouble::Client);
                 }
                 let is_stopping = until_stop_of.is_some_and(|core| core.stage.get() != Stage::Open);
-                if is_stopping || since.get().elapsed() >= patience {
+                if is_stopping || since.get().is_some_and(|since| since.elapsed() >= patience) {
                     return Err(Trouble::Origin(Failure::Late));
                 }
             }

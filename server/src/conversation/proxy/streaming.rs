@@ -7,7 +7,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use fantail_engine::protocol::http1::{Connection as Persistence, Method};
+use fantail_engine::protocol::http1::{Connection as Persistence, Method, Shape};
 use fantail_engine::protocol::problem::Problem;
 
 use super::asking::{self, Failure, Heard, Progress, Trouble};
@@ -25,8 +25,8 @@ enum Course {
     Heard(Heard),
     /// The response has passed.
     Passed { then: Persistence, is_reusable: bool },
-    /// A part of it has.
-    Broken,
+    /// A part of it has, in this shape.
+    Broken(Shape),
     /// Nothing has passed.
     Failed(Trouble),
 }
@@ -68,7 +68,13 @@ pub(super) async fn pass(
             }
             Ok((Next::Over, connection))
         }
-        Course::Broken | Course::Failed(Trouble::Client) => Err(End::Gone),
+        Course::Broken(shape) => {
+            if shape == Shape::UntilClose {
+                connection.reset();
+            }
+            Err(End::Gone)
+        }
+        Course::Failed(Trouble::Client) => Err(End::Gone),
         Course::Failed(Trouble::Body(error)) => hang_up(core, connection, Problem::from(error).into(), is_head).await,
         Course::Failed(Trouble::Origin(failure)) => {
             link.origin.has_failed();
@@ -135,7 +141,7 @@ async fn exchange(
     };
     origin.has_answered();
     core.has_answered(reply.status);
-    let (then, keeps) = (reply.then, reply.keeps);
+    let (then, keeps, shape) = (reply.then, reply.keeps, reply.shape);
     let passed = {
         let mut relay = pin!(relay::pass(core, outlet, &mut wire.reader, reply, idle));
         match is_sending {
@@ -155,7 +161,7 @@ async fn exchange(
     match passed {
         // What wasn't sent whole makes the origin's connection unusable.
         Ok(()) => Course::Passed { then, is_reusable: keeps && !is_sending && progress.is_whole.get() },
-        Err(_) => Course::Broken,
+        Err(_) => Course::Broken(shape),
     }
 }
 
@@ -182,7 +188,7 @@ async fn send(
         result.map_err(|error| Trouble::Origin(Failure::Broken(error)))?;
         out = bytes;
         out.clear();
-        progress.since.set(Instant::now());
     }
+    progress.since.set(Some(Instant::now()));
     Ok(())
 }
