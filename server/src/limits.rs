@@ -208,6 +208,9 @@ pub(crate) const PARTINGS_MAX: usize = 64 * 1024;
 /// How long a connection to an origin may take if the route doesn't say: a lost packet is sent again twice meanwhile.
 pub(crate) const CONNECT_TIME: Duration = Duration::from_secs(5);
 
+/// From one attempt to connect to a Unix socket that is full to the next: an origin takes its connections in less.
+pub(crate) const UNIX_DIAL_PAUSE: Duration = Duration::from_millis(5);
+
 /// How long an origin may take to answer if the route doesn't say: what nginx and most load balancers give it.
 pub(crate) const RESPONSE_TIME: Duration = Duration::from_secs(60);
 

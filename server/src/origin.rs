@@ -143,6 +143,8 @@ pub(crate) struct Origin {
     /// What its addresses are looked up by, unless it is one.
     name: Option<Authority>,
     addresses: RefCell<Arc<[SocketAddr]>>,
+    /// The one that a connection was had at last.
+    reached: Cell<Option<SocketAddr>>,
     trust: Option<Arc<ClientConfig>>,
     /// Connections at rest, and since when; the one that was used last at the end.
     resting: RefCell<Vec<(Wire, Instant)>>,
@@ -172,6 +174,7 @@ impl Origin {
             host: authority.map_or("localhost".to_owned(), Authority::to_string),
             name: authority.filter(|_| fixed.is_none()).cloned(),
             addresses: RefCell::new(fixed.into_iter().collect()),
+            reached: Cell::new(None),
             trust,
             resting: RefCell::default(),
             open: Cell::new(0),
@@ -216,7 +219,7 @@ impl Origin {
         self.open.set(self.open.get() + 1);
         // It counts from here on, and no longer when it is dropped.
         let mut link = Link { wire: None, origin: Rc::clone(self), has_rested: false, counts: true };
-        let dialed = monoio::time::timeout(patience, dial::dial(self)).await;
+        let dialed = monoio::time::timeout(patience, dial::dial(self, patience)).await;
         link.wire = Some(dialed.unwrap_or(Err(DialError::Late))?);
         Ok(link)
     }
