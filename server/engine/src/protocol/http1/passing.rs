@@ -28,11 +28,16 @@ pub struct Rules<'a> {
 
 impl Rules<'_> {
     fn removes(&self, name: &[u8]) -> bool {
-        self.remove.iter().any(|own| name.eq_ignore_ascii_case(own.as_bytes()))
+        self.remove.iter().any(|own| is_same(name, own.as_bytes()))
     }
 
-    fn adds(&self, name: &str) -> bool {
-        self.add.iter().any(|(own, _)| own == name)
+    fn adds(&self, name: &[u8]) -> bool {
+        self.add.iter().any(|(own, _)| is_same(name, own.as_bytes()))
+    }
+
+    /// Whether they say what becomes of a field.
+    fn concern(&self, name: &str) -> bool {
+        self.adds(name.as_bytes()) || self.removes(name.as_bytes())
     }
 
     fn write(&self, out: &mut Vec<u8>) {
@@ -96,7 +101,7 @@ pub fn write_request(out: &mut Vec<u8>, request: &Request<'_>, onward: &Onward<'
     }
     out.extend_from_slice(b" HTTP/1.1\r\n");
     let host = request.field("Host").unwrap_or(onward.host.as_bytes());
-    if !onward.rules.adds("host") {
+    if !onward.rules.adds(b"host") {
         line(out, b"Host", host);
     }
     let named = Named::of(request.lines);
@@ -109,7 +114,9 @@ pub fn write_request(out: &mut Vec<u8>, request: &Request<'_>, onward: &Onward<'
             Kind::Connection | Kind::Length | Kind::Host | Kind::Expect | Kind::Grip => false,
             // Appended to below.
             Kind::ForwardedFor | Kind::Forwarded => false,
-            Kind::ForwardedOther => onward.forwarding == Forwarding::Append,
+            Kind::ForwardedOther => {
+                onward.forwarding == Forwarding::Append && !name.contains(&b'_') && !onward.rules.adds(name)
+            }
         };
         if passes && !named.has(name) && !onward.rules.removes(name) {
             line(out, name, value);
@@ -131,26 +138,31 @@ pub fn write_request(out: &mut Vec<u8>, request: &Request<'_>, onward: &Onward<'
     onward.rules.write(out);
 }
 
-/// Says who the client is.
+/// Says who the client is, but for what the route's rules say of that.
 fn forward(out: &mut Vec<u8>, request: &Request<'_>, host: &[u8], onward: &Onward<'_>) {
+    let is_ours = |name| !onward.rules.concern(name);
     let said = |name| request.fields(name).filter(|_| onward.forwarding == Forwarding::Append);
-    out.extend_from_slice(b"X-Forwarded-For: ");
-    join(out, said("X-Forwarded-For"));
-    out.extend_from_slice(onward.peer.as_bytes());
-    out.extend_from_slice(b"\r\n");
-    if said("X-Forwarded-Proto").next().is_none() {
+    if is_ours("X-Forwarded-For") {
+        out.extend_from_slice(b"X-Forwarded-For: ");
+        join(out, said("X-Forwarded-For"));
+        out.extend_from_slice(onward.peer.as_bytes());
+        out.extend_from_slice(b"\r\n");
+    }
+    if is_ours("X-Forwarded-Proto") && said("X-Forwarded-Proto").next().is_none() {
         line(out, b"X-Forwarded-Proto", b"http");
     }
-    if said("X-Forwarded-Host").next().is_none() {
+    if is_ours("X-Forwarded-Host") && said("X-Forwarded-Host").next().is_none() {
         line(out, b"X-Forwarded-Host", host);
     }
-    out.extend_from_slice(b"Forwarded: ");
-    join(out, said("Forwarded"));
-    out.extend_from_slice(if onward.peer.contains(':') { b"for=\"[" } else { b"for=" });
-    out.extend_from_slice(onward.peer.as_bytes());
-    out.extend_from_slice(if onward.peer.contains(':') { b"]\";host=\"" } else { b";host=\"" });
-    out.extend_from_slice(host);
-    out.extend_from_slice(b"\";proto=http\r\n");
+    if is_ours("Forwarded") {
+        out.extend_from_slice(b"Forwarded: ");
+        join(out, said("Forwarded"));
+        out.extend_from_slice(if onward.peer.contains(':') { b"for=\"[" } else { b"for=" });
+        out.extend_from_slice(onward.peer.as_bytes());
+        out.extend_from_slice(if onward.peer.contains(':') { b"]\";host=\"" } else { b";host=\"" });
+        out.extend_from_slice(host);
+        out.extend_from_slice(b"\";proto=http\r\n");
+    }
 }
 
 /// The elements before the one that is added.
@@ -317,8 +329,14 @@ enum Kind {
     ForwardedOther,
 }
 
+/// Whether two names are the same to an origin that has fields as variables (RFC 3875): `_` is `-` there.
+fn is_same(one: &[u8], other: &[u8]) -> bool {
+    let fold = |byte: &u8| if *byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
+    one.len() == other.len() && one.iter().map(fold).eq(other.iter().map(fold))
+}
+
 fn kind(name: &[u8]) -> Kind {
-    let is = |text: &str| name.eq_ignore_ascii_case(text.as_bytes());
+    let is = |text: &str| is_same(name, text.as_bytes());
     match name.len() {
         2 if is("te") => Kind::Connection,
         4 if is("host") => Kind::Host,
@@ -333,7 +351,7 @@ fn kind(name: &[u8]) -> Kind {
         17 if is("transfer-encoding") => Kind::Connection,
         18 if is("proxy-authenticate") => Kind::Connection,
         19 if is("proxy-authorization") => Kind::Connection,
-        16.. if name[..12].eq_ignore_ascii_case(b"x-forwarded-") => Kind::ForwardedOther,
+        16.. if is_same(&name[..12], b"x-forwarded-") => Kind::ForwardedOther,
         _ if is_grip(name) => Kind::Grip,
         _ => Kind::EndToEnd,
     }
@@ -352,7 +370,7 @@ pub fn is_hop_by_hop(name: &[u8]) -> bool {
 /// Whether a field is between an edge and its origin only.
 #[must_use]
 pub fn is_grip(name: &[u8]) -> bool {
-    name.get(..5).is_some_and(|start| start.eq_ignore_ascii_case(b"grip-"))
+    name.get(..5).is_some_and(|start| is_same(start, b"grip-"))
 }
 
 /// Whether a response with this field is an instruction.
@@ -492,6 +510,43 @@ mod tests {
              X-Forwarded-For: 10.0.0.1, 10.0.0.2, ::1\nX-Forwarded-Host: x:80\n\
              Forwarded: for=10.0.0.1, for=\"[::1]\";host=\"x:80\";proto=http\n"
         );
+    }
+
+    #[test]
+    fn rules_say_who_the_client_is_in_our_place() {
+        let given = "GET / HTTP/1.1\r\nHost: x\r\nX-Forwarded-Proto: ftp\r\nX-Forwarded-For: 10.0.0.1\r\nX-Forwarded-Port: 1\r\n\r\n";
+        let Ok(Parsed::Complete { request, .. }) = parse(given.as_bytes()) else { panic!("a request") };
+        let add = [("x-forwarded-proto".to_owned(), "https".to_owned())];
+        let remove = ["forwarded".to_owned(), "x-forwarded-host".to_owned(), "x-forwarded-port".to_owned()];
+        for (forwarding, addresses) in [(Forwarding::Replace, ""), (Forwarding::Append, "10.0.0.1, ")] {
+            let mut out = Vec::new();
+            let rules = Rules { add: &add, remove: &remove };
+            write_request(&mut out, &request, &Onward { rules, forwarding, ..ONWARD });
+            let expected = format!(
+                "GET / HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: {addresses}192.0.2.1\r\nx-forwarded-proto: https\r\n"
+            );
+            assert_eq!(String::from_utf8(out), Ok(expected));
+        }
+    }
+
+    #[test]
+    fn a_name_with_underscores_is_no_other_name() {
+        let given = "GET / HTTP/1.1\nHost: x\nGrip_Sig: forged\nX_Forwarded_For: 10.0.0.1\nX-Forwarded_Proto: https\nContent_Length: 5\n\
+                     Transfer_Encoding: chunked\nX_Debug: 1\nX_Mine: 1";
+        let remove = ["x-debug".to_owned()];
+        for forwarding in [Forwarding::Replace, Forwarding::Append] {
+            let rules = Rules { add: &[], remove: &remove };
+            let onward = Onward { forwarding, rules, ..ONWARD };
+            let bytes = format!("{}\r\n\r\n", given.replace('\n', "\r\n"));
+            let Ok(Parsed::Complete { request, .. }) = parse(bytes.as_bytes()) else { panic!("a request") };
+            let mut out = Vec::new();
+            write_request(&mut out, &request, &onward);
+            assert_eq!(
+                String::from_utf8(out).expect("a head is text").replace("\r\n", "\n"),
+                "GET / HTTP/1.1\nHost: x\nX_Mine: 1\nX-Forwarded-For: 192.0.2.1\nX-Forwarded-Proto: http\n\
+                 X-Forwarded-Host: x\nForwarded: for=192.0.2.1;host=\"x\";proto=http\n"
+            );
+        }
     }
 
     #[test]
