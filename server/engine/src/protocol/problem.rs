@@ -143,6 +143,7 @@ impl From<HeadError> for Problem {
             | HeadError::Field
             | HeadError::Target
             | HeadError::Host
+            | HeadError::OtherHost
             | HeadError::Length
             | HeadError::Ambiguous
             | HeadError::Chunked => Problem::malformed,

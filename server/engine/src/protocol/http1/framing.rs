@@ -6,7 +6,7 @@
 use crate::protocol::field;
 
 use super::HeadError;
-use super::target::is_authority;
+use super::target::{Target, is_authority};
 
 /// The version of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,13 +87,14 @@ impl<'a> Facts<'a> {
         Ok(facts)
     }
 
-    pub(super) fn check_host(&self, version: Version) -> Result<(), HeadError> {
+    pub(super) fn check_host(&self, version: Version, target: &Target<'_>) -> Result<(), HeadError> {
         let hosts_min = match version {
             Version::Http10 => 0,
             Version::Http11 => 1,
         };
         match (hosts_min..=1).contains(&self.hosts) && is_authority(self.host) {
-            true => Ok(()),
+            true if self.hosts == 0 || target.is_of(self.host) => Ok(()),
+            true => Err(HeadError::OtherHost),
             false => Err(HeadError::Host),
         }
     }

@@ -82,17 +82,18 @@ impl<'a> Request<'a> {
             0 => Version::Http10,
             _ => Version::Http11,
         };
-        let (path, query) = split_target(method, target)?;
+        let target_length = target.len();
+        let target = split_target(method, target)?;
         let facts = Facts::gather(head.headers)?;
-        facts.check_host(version)?;
+        facts.check_host(version, &target)?;
         let framing = facts.framing(version)?;
         let has_body = !matches!(framing, Framing::Empty | Framing::Length(0));
-        let fields_start = method_text.len() + target.len() + " HTTP/1.1\r\n".len() + 1;
+        let fields_start = method_text.len() + target_length + " HTTP/1.1\r\n".len() + 1;
         Ok(Request {
             method,
             method_text,
-            path,
-            query,
+            path: target.path,
+            query: target.query,
             version,
             lines: bytes.get(fields_start..bytes.len() - "\r\n".len()).unwrap_or_default(),
             framing,
@@ -264,6 +265,9 @@ pub enum HeadError {
     /// `Host` is missing in HTTP/1.1, repeated, or no host.
     #[error("Host is missing, repeated or malformed")]
     Host,
+    /// `Host` isn't the authority of an absolute target.
+    #[error("Host isn't the host of the target")]
+    OtherHost,
     /// `Content-Length` is repeated, or isn't a decimal number of 64 bits.
     #[error("Content-Length isn't one decimal number")]
     Length,
@@ -303,6 +307,7 @@ impl HeadError {
             | HeadError::Field
             | HeadError::Target
             | HeadError::Host
+            | HeadError::OtherHost
             | HeadError::Length
             | HeadError::Ambiguous
             | HeadError::Chunked => 400,
