@@ -62,6 +62,10 @@ pub struct Answer<'a> {
 /// What is wrong with it. The connection is to be closed.
 pub fn parse_answer(bytes: &[u8], method: Method) -> Result<ParsedAnswer<'_>, AnswerError> {
     let seen = &bytes[..bytes.len().min(HEAD_BYTES_MAX)];
+    // The parser would pass over empty lines, and where the fields begin would be another place.
+    if matches!(seen.first(), Some(b'\r' | b'\n')) {
+        return Err(AnswerError::Malformed);
+    }
     for line_feed in memchr_iter(b'\n', seen) {
         if !seen[..line_feed].ends_with(b"\r") {
             return Err(AnswerError::Malformed);
