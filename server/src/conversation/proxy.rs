@@ -57,8 +57,16 @@ impl Passing {
         request: &http1::Request<'_>,
         peer: IpAddr,
     ) -> Result<Passing, Problem> {
-        if request.method_text == "TRACE" {
-            return Err(Problem::not_implemented("TRACE isn't passed on: it would show what only origins are told"));
+        match request.method_text {
+            "TRACE" => {
+                let detail = "TRACE isn't passed on: it would show what only origins are told";
+                return Err(Problem::not_implemented(detail));
+            }
+            // Its response would be no message, but a tunnel.
+            "CONNECT" => {
+                return Err(Problem::not_implemented("CONNECT isn't passed on: this is no proxy of its clients"));
+            }
+            _ => {}
         }
         let peer = peer.to_canonical().to_string();
         let onward = Onward {

@@ -405,6 +405,7 @@ fn grip_stays_between_the_edge_and_its_origin() {
     let answer = client.ask("GET", "/", &[("Grip-Sig", "forged"), ("grip-last", "a; last-id=1")], "").expect(200);
     assert_eq!(answer.field("Grip-Foo"), None);
     client.ask("TRACE", "/", &[], "").problem(501);
+    server.ask("CONNECT", "/", &[], "").problem(501);
 }
 
 #[test]
