@@ -27,11 +27,7 @@ impl Signature {
 /// The key can't sign.
 pub(crate) fn signer(grip: &Grip) -> Result<Option<Signer>, KeyError> {
     let Some(key) = &grip.key else { return Ok(None) };
-    let key = match key.reveal() {
-        pem if pem.starts_with(b"-----BEGIN") => KeyText::Pem(pem.to_vec()),
-        secret => KeyText::Secret(secret.to_vec()),
-    };
-    Signer::new(&grip.issuer, &key).map(Some)
+    Signer::new(&grip.issuer, &KeyText::of(key.reveal())).map(Some)
 }
 
 impl Core {

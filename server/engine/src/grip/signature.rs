@@ -6,54 +6,25 @@ use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
 
-use super::member::decode_base64;
 use crate::limits::{TOKEN_BYTES_MAX, TOKEN_LEEWAY_SECONDS, TOKEN_SECONDS};
 
 /// A key as a configuration gives it.
 #[derive(Clone, PartialEq, Eq)]
 pub enum KeyText {
-    /// `file:path`: what the file holds is the key, see [`KeyText::of_file`].
-    File(Box<str>),
-    /// A secret: `base64:…`, or the text itself.
+    /// A secret.
     Secret(Vec<u8>),
-    /// A private or a public key in PEM, of a file only.
+    /// A private or a public key in PEM.
     Pem(Vec<u8>),
 }
 
 impl KeyText {
-    /// Reads the text of a configuration.
-    ///
-    /// # Errors
-    /// An empty key, or one that isn't base64 where it says so.
-    pub fn read(text: &str) -> Result<KeyText, KeyError> {
-        let key = match (text.strip_prefix("file:"), text.strip_prefix("base64:")) {
-            (Some(path), _) => return Ok(KeyText::File(path.into())),
-            (None, Some(encoded)) => decode_base64(encoded).ok_or(KeyError::Base64)?,
-            (None, None) => text.as_bytes().to_vec(),
-        };
-        KeyText::secret(key)
-    }
-
-    /// Reads what the file of a key holds: PEM, or a secret in hexadecimal.
-    ///
-    /// # Errors
-    /// An empty key, or neither form.
-    pub fn of_file(bytes: &[u8]) -> Result<KeyText, KeyError> {
-        if bytes.starts_with(b"-----BEGIN") {
-            return Ok(KeyText::Pem(bytes.to_vec()));
-        }
-        let digits = bytes.trim_ascii();
-        let pairs = digits.chunks(2).map(|pair| match pair {
-            [high, low] => Some(16 * digit(*high)? + digit(*low)?),
-            _ => None,
-        });
-        KeyText::secret(pairs.collect::<Option<_>>().ok_or(KeyError::File)?)
-    }
-
-    fn secret(key: Vec<u8>) -> Result<KeyText, KeyError> {
-        match key.is_empty() {
-            true => Err(KeyError::Empty),
-            false => Ok(KeyText::Secret(key)),
+    /// Tells what these bytes are. PEM is known wherever it begins: a public key that was taken for a secret would be one that
+    /// everybody knows.
+    #[must_use]
+    pub fn of(bytes: &[u8]) -> KeyText {
+        match memchr::memmem::find(bytes, b"-----BEGIN ") {
+            Some(start) => KeyText::Pem(bytes[start..].to_vec()),
+            None => KeyText::Secret(bytes.to_vec()),
         }
     }
 }
@@ -62,15 +33,10 @@ impl std::fmt::Debug for KeyText {
     /// Never shows a key.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            KeyText::File(_) => "KeyText::File",
             KeyText::Secret(_) => "KeyText::Secret",
             KeyText::Pem(_) => "KeyText::Pem",
         })
     }
-}
-
-fn digit(byte: u8) -> Option<u8> {
-    char::from(byte).to_digit(16).map(|digit| digit as u8)
 }
 
 #[derive(Serialize)]
@@ -98,10 +64,9 @@ impl Signer {
     /// Signs as `issuer`.
     ///
     /// # Errors
-    /// A key that is still in a file, or that is no private key of an elliptic curve (P-256) or of RSA.
+    /// PEM that is no private key of an elliptic curve (P-256) or of RSA.
     pub fn new(issuer: &str, key: &KeyText) -> Result<Signer, KeyError> {
         let (algorithm, key) = match key {
-            KeyText::File(_) => return Err(KeyError::Unread),
             KeyText::Secret(secret) => (Algorithm::HS256, EncodingKey::from_secret(secret)),
             KeyText::Pem(pem) => match (EncodingKey::from_ec_pem(pem), EncodingKey::from_rsa_pem(pem)) {
                 (Ok(key), _) => (Algorithm::ES256, key),
@@ -141,10 +106,9 @@ impl Verifier {
     /// Accepts tokens that the key has signed, as `issuer` if there is one.
     ///
     /// # Errors
-    /// A key that is still in a file, or that is no public key of an elliptic curve (P-256) or of RSA.
+    /// PEM that is no public key of an elliptic curve (P-256) or of RSA.
     pub fn new(issuer: Option<&str>, key: &KeyText) -> Result<Verifier, KeyError> {
         let (algorithm, key) = match key {
-            KeyText::File(_) => return Err(KeyError::Unread),
             KeyText::Secret(secret) => (Algorithm::HS256, DecodingKey::from_secret(secret)),
             KeyText::Pem(pem) => match (DecodingKey::from_ec_pem(pem), DecodingKey::from_rsa_pem(pem)) {
                 (Ok(key), _) => (Algorithm::ES256, key),
@@ -185,21 +149,9 @@ impl Verifier {
 /// Why a key can't be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
-    /// No key at all.
-    #[error("a key is empty")]
-    Empty,
-    /// `base64:` with something else behind it.
-    #[error("a key isn't base64")]
-    Base64,
-    /// A file with neither PEM nor hexadecimal digits.
-    #[error("a key's file holds neither PEM nor hexadecimal digits")]
-    File,
     /// PEM that isn't the key that is needed.
     #[error("a key in PEM is neither of an elliptic curve (P-256) nor of RSA, or can't do what it is for")]
     Pem,
-    /// A key whose file wasn't read.
-    #[error("a key is still in its file")]
-    Unread,
 }
 
 /// Why a token isn't accepted.
@@ -235,6 +187,7 @@ impl TokenError {
 
 #[cfg(test)]
 mod tests {
+    use super::super::member::decode_base64;
     use super::*;
     use proptest::prelude::*;
 
@@ -245,28 +198,17 @@ mod tests {
 
     const NOW: u64 = 1_800_000_000;
 
-    fn key(text: &str) -> KeyText {
-        KeyText::read(text).expect("a key")
-    }
-
-    fn pem(bytes: &[u8]) -> KeyText {
-        KeyText::of_file(bytes).expect("a key")
+    fn key(secret: &str) -> KeyText {
+        KeyText::Secret(secret.as_bytes().to_vec())
     }
 
     #[test]
-    fn keys_are_read_as_pushpin_reads_them() {
-        assert_eq!(key("changeme"), KeyText::Secret(b"changeme".to_vec()));
-        assert_eq!(key("base64:AAH/"), KeyText::Secret(vec![0, 1, 255]));
-        assert_eq!(key("file:grip.pem"), KeyText::File("grip.pem".into()));
-        assert_eq!(KeyText::of_file(b" 00fF\n"), Ok(KeyText::Secret(vec![0, 255])));
-        assert_eq!(pem(EC), KeyText::Pem(EC.to_vec()));
-        for (text, error) in [("", KeyError::Empty), ("base64:", KeyError::Empty), ("base64:?", KeyError::Base64)] {
-            assert_eq!(KeyText::read(text), Err(error), "{text}");
+    fn pem_is_known_wherever_it_begins() {
+        for before in [&b""[..], b"\n", b"\xef\xbb\xbf", b"Bag Attributes\n    friendlyName: x\n"] {
+            assert_eq!(KeyText::of(&[before, EC_PUBLIC].concat()), KeyText::Pem(EC_PUBLIC.to_vec()));
         }
-        for (bytes, error) in
-            [(&b""[..], KeyError::Empty), (b"0", KeyError::File), (b"xy", KeyError::File), (b"\xff", KeyError::File)]
-        {
-            assert_eq!(KeyText::of_file(bytes), Err(error), "{bytes:?}");
+        for secret in ["changeme", "-----BEGIN", "BEGIN PUBLIC KEY"] {
+            assert_eq!(KeyText::of(secret.as_bytes()), key(secret));
         }
         assert_eq!(format!("{:?}", key("changeme")), "KeyText::Secret");
     }
@@ -275,8 +217,8 @@ mod tests {
     fn what_a_key_signs_its_public_key_verifies() {
         for (private, public, algorithm) in [
             (key("changeme"), key("changeme"), r#""alg":"HS256""#),
-            (pem(EC), pem(EC_PUBLIC), r#""alg":"ES256""#),
-            (pem(RSA), pem(RSA_PUBLIC), r#""alg":"RS256""#),
+            (KeyText::of(EC), KeyText::of(EC_PUBLIC), r#""alg":"ES256""#),
+            (KeyText::of(RSA), KeyText::of(RSA_PUBLIC), r#""alg":"RS256""#),
         ] {
             let token = Signer::new("pushpin", &private).expect("a signer").token(NOW).expect("a token");
             let header = token.split('.').next().and_then(decode_base64).expect("a header");
@@ -300,7 +242,7 @@ mod tests {
 
     #[test]
     fn a_secret_signs_as_it_always_did() {
-        let token = Signer::new("realm", &key("base64:Y2hhbmdlbWU=")).expect("a signer").token(NOW);
+        let token = Signer::new("realm", &key("changeme")).expect("a signer").token(NOW);
         let written = "eyJ0eXAiOiJKV1QiLCJhbGciOiJIUzI1NiJ9.";
         assert!(token.is_ok_and(|token| token.starts_with(written)));
     }
@@ -336,12 +278,10 @@ mod tests {
 
     #[test]
     fn keys_that_cannot_do_it_are_refused() {
-        for bad in [pem(EC_PUBLIC), pem(RSA_PUBLIC), pem(b"-----BEGIN NOTHING-----")] {
+        for bad in [KeyText::of(EC_PUBLIC), KeyText::of(RSA_PUBLIC), KeyText::of(b"-----BEGIN NOTHING-----")] {
             assert!(Signer::new("a", &bad).is_err_and(|error| error == KeyError::Pem));
         }
-        assert!(Verifier::new(None, &pem(b"-----BEGIN")).is_err_and(|error| error == KeyError::Pem));
-        assert!(Signer::new("a", &key("file:x")).is_err_and(|error| error == KeyError::Unread));
-        assert!(Verifier::new(None, &key("file:x")).is_err_and(|error| error == KeyError::Unread));
+        assert!(Verifier::new(None, &KeyText::of(b"-----BEGIN ")).is_err_and(|error| error == KeyError::Pem));
     }
 
     proptest! {
@@ -352,10 +292,9 @@ mod tests {
         }
 
         #[test]
-        fn no_key_panics(text in "(base64:|file:)?\\PC{0,40}", bytes: Vec<u8>) {
-            let _ = KeyText::read(&text);
-            let _ = KeyText::of_file(&[b"-----BEGIN", bytes.as_slice()].concat()).map(|key| Verifier::new(None, &key).is_ok());
-            let _ = KeyText::of_file(&bytes);
+        fn no_key_panics(bytes: Vec<u8>) {
+            let _ = Verifier::new(None, &KeyText::of(&[b"-----BEGIN ", bytes.as_slice()].concat()));
+            let _ = Verifier::new(None, &KeyText::of(&bytes));
         }
     }
 }

@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use fantail_engine::grip::{KeyError, KeyText, TokenError, Verifier};
 use subtle::ConstantTimeEq;
 
-use crate::config::{Credentials, Secret};
+use crate::config::{Credentials, Secret, TokenKey};
 
 /// What stands before the listener: one of its proofs is enough.
 #[derive(Clone)]
@@ -33,14 +33,8 @@ impl Gate {
         if credentials.is_empty() {
             return Ok(None);
         }
-        let verifier = credentials.token.as_ref().map(|token| {
-            let key = token.key.reveal();
-            let key = match key.starts_with(b"-----BEGIN") {
-                true => KeyText::Pem(key.to_vec()),
-                false => KeyText::Secret(key.to_vec()),
-            };
-            Verifier::new(token.issuer.as_deref(), &key)
-        });
+        let verify = |token: &TokenKey| Verifier::new(token.issuer.as_deref(), &KeyText::of(token.key.reveal()));
+        let verifier = credentials.token.as_ref().map(verify);
         let (basic, bearer) = (credentials.basic.clone(), credentials.bearer.clone());
         Ok(Some(Gate { basic, bearer, verifier: verifier.transpose()? }))
     }
