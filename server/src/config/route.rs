@@ -92,7 +92,7 @@ impl TryFrom<Table> for Route {
             (true, 0) if !is_ruled => Target::Embedded,
             (true, _) => return Err(RouteError::Both(path)),
             (false, 0) => return Err(RouteError::Neither(path)),
-            (false, ORIGINS_MAX..) => return Err(RouteError::ManyOrigins(path)),
+            (false, count) if count > ORIGINS_MAX => return Err(RouteError::ManyOrigins(path)),
             (false, _) => {
                 let origins = Origins {
                     addresses,
@@ -154,10 +154,17 @@ impl Routes {
     /// Puts the routes in order.
     ///
     /// # Errors
-    /// If there are too many, or two for the same.
+    /// If there are too many, of them or of origins, or two for the same.
     pub fn new(mut routes: Vec<Route>) -> Result<Routes, RouteError> {
         if routes.len() > ROUTES_MAX {
             return Err(RouteError::Many);
+        }
+        let has_many = |route: &&Route| match &route.target {
+            Target::Embedded => false,
+            Target::Origins(origins) => origins.addresses.len() > ORIGINS_MAX,
+        };
+        if let Some(route) = routes.iter().find(has_many) {
+            return Err(RouteError::ManyOrigins(route.path.clone()));
         }
         routes.sort_by(|one, other| {
             let key = |route: &Route| (route.host.is_none(), Reverse(route.path.len()));
@@ -216,7 +223,7 @@ pub enum RouteError {
     #[error("a route has an origin, or embedded = true: {0}")]
     Neither(String),
     /// There are more origins than [`ORIGINS_MAX`].
-    #[error("a route has fewer than {ORIGINS_MAX} origins: {0}")]
+    #[error("a route has at most {ORIGINS_MAX} origins: {0}")]
     ManyOrigins(String),
     /// There are more routes than [`ROUTES_MAX`].
     #[error("there are more than {ROUTES_MAX} routes")]
@@ -294,6 +301,9 @@ mod tests {
             let error = toml::from_str::<Route>(text).expect_err(text).to_string();
             assert!(error.contains(said), "{text}: {error}");
         }
+        let with_origins = |count| Route::to_all(vec!["http://x".parse().expect("an address"); count]);
+        assert!(Routes::new(vec![with_origins(ORIGINS_MAX)]).is_ok());
+        assert_eq!(Routes::new(vec![with_origins(ORIGINS_MAX + 1)]), Err(RouteError::ManyOrigins("/".to_owned())));
         let twice = vec![Route::to_all(vec!["http://x".parse().expect("an address")]); 2];
         assert_eq!(Routes::new(twice), Err(RouteError::Twice("/".to_owned())));
     }
