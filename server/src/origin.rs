@@ -67,6 +67,11 @@ impl Services {
         self.services.iter().flatten()
     }
 
+    /// How each origin is, once for each route that leads there.
+    pub(crate) fn survey(&self) -> Vec<OriginSurvey> {
+        self.all().flat_map(|service| &service.origins).map(|origin| origin.survey()).collect()
+    }
+
     /// A name has these addresses from now on.
     pub(crate) fn resolved(&self, resolved: &Resolved) {
         for origin in self.all().flat_map(|service| &service.origins) {
@@ -156,6 +161,33 @@ pub(crate) struct Origin {
     out_until: Cell<Option<Instant>>,
     /// Whether it said so itself when it was asked how it is: it is out then, whatever it answers.
     is_unwell: Cell<bool>,
+    counted: Cell<Counted>,
+}
+
+/// What a core has counted of an origin since its start.
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct Counted {
+    /// Requests that it was sent, but for those about its health.
+    pub(crate) requests: u64,
+    /// Connections that couldn't be had for one.
+    pub(crate) unreached: u64,
+    /// Those that it didn't answer as it should.
+    pub(crate) failed: u64,
+    /// Times that it was unwell when it was asked.
+    pub(crate) unwell: u64,
+}
+
+/// How an origin is for a core.
+#[derive(Clone, Debug)]
+pub(crate) struct OriginSurvey {
+    /// As it was configured.
+    pub(crate) address: OriginAddress,
+    pub(crate) counted: Counted,
+    /// Connections, at rest or not.
+    pub(crate) open: usize,
+    /// Those at rest.
+    pub(crate) resting: usize,
+    pub(crate) is_out: bool,
 }
 
 impl Origin {
@@ -181,6 +213,7 @@ impl Origin {
             failures: Cell::new(0),
             out_until: Cell::new(None),
             is_unwell: Cell::new(false),
+            counted: Cell::default(),
         }
     }
 
@@ -224,6 +257,28 @@ impl Origin {
         Ok(link)
     }
 
+    /// How it is now.
+    fn survey(&self) -> OriginSurvey {
+        OriginSurvey {
+            address: self.address.clone(),
+            counted: self.counted.get(),
+            open: self.open.get(),
+            resting: self.resting.borrow().len(),
+            is_out: self.out_until.get().is_some_and(|until| until > Instant::now()),
+        }
+    }
+
+    fn count(&self, of: impl FnOnce(&mut Counted) -> &mut u64) {
+        let mut counted = self.counted.get();
+        *of(&mut counted) += 1;
+        self.counted.set(counted);
+    }
+
+    /// It is sent a request.
+    pub(crate) fn is_asked(&self) {
+        self.count(|counted| &mut counted.requests);
+    }
+
     /// It has answered a request.
     pub(crate) fn has_answered(&self) {
         self.failures.set(0);
@@ -234,12 +289,14 @@ impl Origin {
 
     /// It couldn't be reached: it is out at once.
     pub(crate) fn is_unreachable(&self) {
+        self.count(|counted| &mut counted.unreached);
         self.failures.set(ORIGIN_FAILURES_MAX);
         self.is_out(ORIGIN_OUT_TIME);
     }
 
     /// It didn't answer a request as it should: a few times in a row, and it is out.
     pub(crate) fn has_failed(&self) {
+        self.count(|counted| &mut counted.failed);
         self.failures.set(self.failures.get().saturating_add(1));
         if self.failures.get() >= ORIGIN_FAILURES_MAX {
             self.is_out(ORIGIN_OUT_TIME);

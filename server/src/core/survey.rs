@@ -15,6 +15,7 @@ use super::question::Answer;
 use super::resident::Resident;
 use super::{Asked, Core, Ticket, Welcome, reader};
 use crate::audience::{self, Listening, Scrutiny};
+use crate::origin::OriginSurvey;
 use crate::storage::disk;
 
 /// See the module.
@@ -35,6 +36,8 @@ pub(crate) struct Survey {
     pub(crate) listening: Vec<(Arc<str>, Listening)>,
     /// Conversations that follow a stream among several.
     pub(crate) several: Vec<(Arc<str>, usize)>,
+    /// How the origins are.
+    pub(crate) origins: Vec<OriginSurvey>,
 }
 
 /// What a core has talked about since its start.
@@ -117,6 +120,7 @@ impl Core {
             streams: home.survey(),
             listening: audience.census(scrutiny),
             several: several.nudges.iter().map(|(stream, nudges)| (Arc::clone(stream), nudges.len())).collect(),
+            origins: self.services.survey(),
         }
     }
 

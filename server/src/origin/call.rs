@@ -86,6 +86,7 @@ async fn exchange(
     patience: Duration,
     idle: Duration,
 ) -> Result<Response, ResponseError> {
+    link.origin.is_asked();
     let write = link.wire().writer.write(head.to_vec());
     match monoio::time::timeout(idle, write).await {
         Ok((result, _)) => result?,

@@ -30,6 +30,7 @@ pub(crate) async fn check(service: Rc<Service>) {
                 // Until it is asked again, even if that takes as long as it may.
                 Some(false) => {
                     origin.is_unwell.set(true);
+                    origin.count(|counted| &mut counted.unwell);
                     origin.is_out(2 * (health.interval + patience * service.origins.len() as u32));
                 }
                 None => {}

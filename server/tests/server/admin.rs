@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read};
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
+use socket2::{Domain, Socket, Type};
 
-use crate::kit::{Client, Ended, Follower, JSON, Server, connect_narrow, request, split, wait_for};
+use crate::kit::{Client, Ended, Follower, JSON, Origin, Server, connect_narrow, request, split, wait_for};
 
 const ADMIN: [&str; 2] = ["--admin", "127.0.0.1:0"];
 
@@ -158,6 +159,51 @@ fn who_stalls_lags() {
     // The first event was before its cursor.
     let before = last["log_bytes"].as_f64().expect("a number") - sent;
     assert!((50.0..200.0).contains(&before), "all was sent once, but the first event: {before} bytes less");
+}
+
+#[test]
+fn metrics_tell_of_origins() {
+    assert!(!metrics(&start(&[])).keys().any(|name| name.contains("origin")));
+    let one = Origin::start(|peer| {
+        while let Some(asked) = peer.asked()? {
+            if asked.line.starts_with("GET /fail ") {
+                return Ok(());
+            }
+            peer.say("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")?;
+        }
+        Ok(())
+    });
+    // It is bound and doesn't listen: nobody else does.
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("a port");
+    let none = format!("http://{}", socket.local_addr().ok().and_then(|at| at.as_socket()).expect("an address"));
+    let server = start(&["--cores", "1", "--origin", &one.url(), "--origin", &none]);
+    let mut client = server.connect();
+    for _ in 0..4 {
+        client.ask("GET", "/", &[], "").expect(200);
+    }
+    let of = |samples: &BTreeMap<String, f64>, name: &str, origin: &str, rest: &str| {
+        samples[&format!("fantail_origin_{name}{{origin=\"{origin}\"{rest}}}")]
+    };
+    // A connection rests only after its client has the answer.
+    let samples = wait_for("a connection at rest", || {
+        let samples = metrics(&server);
+        (of(&samples, "connections_resting", &one.url(), "") == 1.0).then_some(samples)
+    });
+    for (name, rest, well, ill) in [
+        ("requests_total", "", 4.0, 0.0),
+        ("failures_total", ",kind=\"connect\"", 0.0, 1.0),
+        ("failures_total", ",kind=\"answer\"", 0.0, 0.0),
+        ("failures_total", ",kind=\"health\"", 0.0, 0.0),
+        ("connections", "", 1.0, 0.0),
+        ("out", "", 0.0, 1.0),
+    ] {
+        assert_eq!(of(&samples, name, &one.url(), rest), well, "{name}{rest}");
+        assert_eq!(of(&samples, name, &none, rest), ill, "{name}{rest}");
+    }
+    client.ask("POST", "/", &[], "x").expect(200);
+    client.ask("GET", "/fail", &[], "").problem(502);
+    assert!(of(&metrics(&server), "failures_total", &one.url(), ",kind=\"answer\"") >= 1.0);
 }
 
 #[test]

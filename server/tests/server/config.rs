@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
 
 use serde_json::{Value, json};
 
@@ -141,4 +142,14 @@ fn who_may_publish_is_checked_at_the_start() {
     assert!(start(&["--control-key", "base64:?"]).contains("control-key can't be used: what follows base64: isn't"));
     assert!(start(&["--grip-key", ""]).contains("grip-key can't be used: it is empty"));
     assert!(start(&["--control-iss", "x"]).contains("there is no key"));
+    // Wherever it is said that others reach the listener.
+    let folder = tempfile::tempdir().expect("a folder");
+    let (file, data) = (folder.path().join("fantail.toml"), folder.path().join("data"));
+    fs::write(&file, "control = '0.0.0.0:0'\n").expect("a file");
+    for (name, value) in [("FANTAIL_CONTROL", "0.0.0.0:0".as_ref()), ("FANTAIL_CONFIG", file.as_os_str())] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_fantail"));
+        command.args(["--listen", "127.0.0.1:0", "--admin", "off", "--data"]).arg(&data).env(name, value);
+        let ended = Ended::of(&mut command);
+        assert!(ended.errors.contains("whoever reaches 0.0.0.0:0 could publish"), "{name}: {}", ended.errors);
+    }
 }

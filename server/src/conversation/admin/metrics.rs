@@ -1,13 +1,16 @@
 //! The metrics: what the cores have counted since the start, and how streams, seats and memory are now.
 //!
-//! Only what is counted anyway, added up when it is asked for. Streams are the one label without a fixed set of values; there
-//! are at most [`STREAMS_MAX`](fantail_engine::limits::STREAMS_MAX).
+//! Only what is counted anyway, added up when it is asked for. The labels without a fixed set of values are origins, which are those
+//! of the configuration, and streams, of which there are at most [`STREAMS_MAX`](fantail_engine::limits::STREAMS_MAX).
+
+use std::collections::BTreeMap;
 
 use fantail_engine::protocol::exposition::{Exposition, Kind};
 
 use super::report::{Followed, followed};
 use crate::core::Core;
 use crate::core::survey::Survey;
+use crate::origin::Counted;
 
 /// The text of all metrics.
 pub(super) fn expose(core: &Core, surveys: &[Survey]) -> Vec<u8> {
@@ -17,6 +20,7 @@ pub(super) fn expose(core: &Core, surveys: &[Survey]) -> Vec<u8> {
     audience(&mut out, surveys);
     log(&mut out, surveys);
     channels(&mut out, surveys);
+    origins(&mut out, surveys);
     streams(&mut out, &followed(surveys), core);
     out.finish()
 }
@@ -103,6 +107,52 @@ fn channels(out: &mut Exposition, surveys: &[Survey]) {
     add("fantail_gaps_total", Kind::Counter, help, |survey| survey.channels.gaps);
     let help = "Held seats that became conversations again.";
     add("fantail_recalls_total", Kind::Counter, help, |survey| survey.audience.recalls);
+}
+
+/// What is known of an origin, for all routes that lead there.
+#[derive(Default)]
+struct Sums {
+    counted: Counted,
+    open: usize,
+    resting: usize,
+    is_out: bool,
+}
+
+/// Nothing if there are no origins.
+fn origins(out: &mut Exposition, surveys: &[Survey]) {
+    let mut all: BTreeMap<String, Sums> = BTreeMap::new();
+    for origin in surveys.iter().flat_map(|survey| &survey.origins) {
+        let sums = all.entry(origin.address.to_string()).or_default();
+        sums.counted.requests += origin.counted.requests;
+        sums.counted.unreached += origin.counted.unreached;
+        sums.counted.failed += origin.counted.failed;
+        sums.counted.unwell += origin.counted.unwell;
+        sums.open += origin.open;
+        sums.resting += origin.resting;
+        sums.is_out |= origin.is_out;
+    }
+    if all.is_empty() {
+        return;
+    }
+    let help = "Requests that an origin was sent, again or for the first time; not those about its health.";
+    let mut requests = out.metric("fantail_origin_requests_total", Kind::Counter, help);
+    all.iter().for_each(|(origin, sums)| requests.sample(&[("origin", origin)], sums.counted.requests));
+    let help =
+        "Times that an origin couldn't be connected to, didn't answer as it should, or was unwell when it was asked.";
+    let mut failures = out.metric("fantail_origin_failures_total", Kind::Counter, help);
+    for (origin, Sums { counted, .. }) in &all {
+        for (kind, count) in [("connect", counted.unreached), ("answer", counted.failed), ("health", counted.unwell)] {
+            failures.sample(&[("origin", origin), ("kind", kind)], count);
+        }
+    }
+    let mut each = |name, help, value: fn(&Sums) -> usize| {
+        let mut metric = out.metric(name, Kind::Gauge, help);
+        all.iter().for_each(|(origin, sums)| metric.sample(&[("origin", origin)], value(sums)));
+    };
+    each("fantail_origin_connections", "Connections to an origin, at rest or not.", |sums| sums.open);
+    each("fantail_origin_connections_resting", "Those of them that are at rest.", |sums| sums.resting);
+    let help = "1 if a core asks it only if no other origin is left, as it fails, else 0.";
+    each("fantail_origin_out", help, |sums| usize::from(sums.is_out));
 }
 
 fn streams(out: &mut Exposition, streams: &[Followed<'_>], core: &Core) {

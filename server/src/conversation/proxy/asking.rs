@@ -167,6 +167,7 @@ pub(super) async fn connect(origin: &Rc<Origin>, passing: &Passing) -> Result<Li
 
 /// Sends what is there of a request, and gives it back unless the origin took too long to take it.
 pub(super) async fn send(link: &mut Link, opening: Vec<u8>, passing: &Passing) -> (Result<(), Failure>, Vec<u8>) {
+    link.origin.is_asked();
     let write = link.wire().writer.write(opening);
     match monoio::time::timeout(passing.service.config.timeouts.idle, write).await {
         Ok((result, opening)) => (result.map_err(Failure::Broken), opening),
