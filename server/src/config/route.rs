@@ -6,6 +6,7 @@
 
 use std::cmp::Reverse;
 
+use fantail_engine::protocol::http1::without_port;
 use serde::{Deserialize, Serialize};
 
 use super::origin::{Follow, Health, OriginAddress, Origins, Timeouts};
@@ -194,13 +195,6 @@ impl Routes {
     #[must_use]
     pub fn has_origins(&self) -> bool {
         self.0.iter().any(|route| matches!(route.target, Target::Origins(_)))
-    }
-}
-
-fn without_port(host: &str) -> &str {
-    match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
-        Some(_) | None => host,
     }
 }
 

@@ -149,8 +149,8 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("origin.sock");
         let listener = UnixListener::bind(&path).expect("a socket");
-        // SAFETY: a plain system call on a descriptor of ours; it listens already, and gets another bound.
-        assert_eq!(unsafe { libc::listen(listener.as_raw_fd(), 0) }, 0);
+        // It listens already, and gets another bound.
+        socket2::SockRef::from(&listener).listen(0).expect("a listener");
         run(async {
             let first = connect_unix(&path).await.expect("there is room for one");
             let second = monoio::time::timeout(UNIX_DIAL_PAUSE / 2, connect_unix(&path)).await;

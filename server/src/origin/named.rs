@@ -2,6 +2,8 @@
 //!
 //! A link leads to what the client could ask itself, or to an origin that is configured: nowhere else, whatever a response says.
 
+use fantail_engine::protocol::http1::without_own_port;
+
 use super::{Service, Services};
 use crate::config::OriginAddress;
 
@@ -28,13 +30,13 @@ impl<'u> Named<'u> {
     }
 
     fn is(&self, address: &OriginAddress) -> bool {
-        let (scheme, own, port) = match address {
-            OriginAddress::Http(authority) => ("http", authority, 80),
-            OriginAddress::Https(authority) => ("https", authority, 443),
+        let (scheme, own) = match address {
+            OriginAddress::Http(authority) => ("http", authority),
+            OriginAddress::Https(authority) => ("https", authority),
             OriginAddress::Unix(_) => return false,
         };
         let text = own.to_string();
-        let bare = text.strip_suffix(&format!(":{port}")).unwrap_or(&text);
+        let bare = without_own_port(scheme, &text);
         self.scheme == scheme && [text.as_str(), bare].iter().any(|own| own.eq_ignore_ascii_case(self.authority))
     }
 }
@@ -56,18 +58,12 @@ impl Services {
         let has = |number: &usize| {
             self.at(*number).is_some_and(|service| service.config.addresses.iter().any(|address| named.is(address)))
         };
-        if without_port(named.scheme, host).eq_ignore_ascii_case(named.authority) {
+        if without_own_port(named.scheme, host).eq_ignore_ascii_case(named.authority) {
             let found = self.routes.find(Some(host), named.path()).filter(|found| self.at(*found).is_some());
             return Some(found.unwrap_or(route));
         }
         Some(route).filter(has).or_else(|| (0..self.services.len()).find(has))
     }
-}
-
-/// The host as a resolved URI has it: without the scheme's own port.
-fn without_port<'h>(scheme: &str, host: &'h str) -> &'h str {
-    let port = if scheme == "https" { ":443" } else { ":80" };
-    host.strip_suffix(port).unwrap_or(host)
 }
 
 #[cfg(test)]

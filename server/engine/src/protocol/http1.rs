@@ -25,3 +25,4 @@ pub use passing::{
 };
 pub use request::{HeadError, Method, Parsed, Request, parse};
 pub use response::{CONTINUE, Head, reason};
+pub use target::{without_own_port, without_port};

@@ -18,14 +18,25 @@ impl Target<'_> {
     /// one or by the other.
     pub(super) fn is_of(&self, host: &[u8]) -> bool {
         let Some((scheme, authority)) = self.site else { return true };
-        without_port(scheme, authority.as_bytes()).eq_ignore_ascii_case(without_port(scheme, host))
+        let host = str::from_utf8(host).unwrap_or_default();
+        without_own_port(scheme, authority).eq_ignore_ascii_case(without_own_port(scheme, host))
     }
 }
 
-/// A host without the scheme's own port, or an empty one.
-fn without_port<'h>(scheme: &str, host: &'h [u8]) -> &'h [u8] {
-    let port: &[u8] = if scheme.eq_ignore_ascii_case("https") { b":443" } else { b":80" };
-    [port, b":"].iter().find_map(|port| host.strip_suffix(*port)).unwrap_or(host)
+/// A host without a port that is the scheme's own, or empty.
+#[must_use]
+pub fn without_own_port<'h>(scheme: &str, host: &'h str) -> &'h str {
+    let port = if scheme.eq_ignore_ascii_case("https") { ":443" } else { ":80" };
+    [port, ":"].iter().find_map(|port| host.strip_suffix(port)).unwrap_or(host)
+}
+
+/// A host without its port.
+#[must_use]
+pub fn without_port(host: &str) -> &str {
+    match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        Some(_) | None => host,
+    }
 }
 
 /// The parts of a target.
