@@ -134,7 +134,8 @@ pub(crate) struct SwarmArguments {
     /// How the moments of writes, or of bursts, are spread: evenly, or at random as independent strangers come.
     #[arg(long, value_enum, default_value = "constant", requires = "publish")]
     pub(crate) arrivals: Arrivals,
-    /// Connections to publish with. A topic is written by one of them; a lone topic by all, without a counter's order.
+    /// Connections to publish with. A topic is written by one of them; a lone topic by all, with a counter each: of P
+    /// connections the first writes 1, 1 + P, 1 + 2 P, the second 2, 2 + P, and so on.
     #[arg(long, default_value_t = 1, requires = "publish")]
     pub(crate) publishers: usize,
     /// Bytes of filling in each write. [default: what makes a frame of some 200 bytes]

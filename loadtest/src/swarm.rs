@@ -33,8 +33,8 @@ pub(crate) use arrivals::Arrivals;
 use connection::Findings;
 use gauge::Kernel;
 pub(crate) use gauge::{Process, descriptors_max, threads};
-pub(crate) use members::{Members, Write};
-pub(crate) use plan::{Plan, TOPIC, afford, any_seed, warnings};
+pub(crate) use members::{Members, Moment, Write};
+pub(crate) use plan::{NUMBER_MAX, Plan, TOPIC, afford, any_seed, is_number, warnings};
 use probe::{Probe, Probed};
 use progress::Stage;
 pub(crate) use progress::{Progress, Voice};
@@ -145,7 +145,7 @@ impl Run {
             handles.push(spawned.map_err(|error| Failure::Machine(error.to_string()))?);
         }
         Ok(Run {
-            published: Published::new(plan.topics.len()),
+            published: Published::new(&plan),
             plan,
             progress,
             threads: handles,
@@ -170,7 +170,7 @@ impl Run {
         Arc::clone(&self.progress)
     }
 
-    /// How often each topic was written.
+    /// What the writers have counted.
     pub(crate) fn published(&self) -> Vec<u64> {
         self.published.counts.clone()
     }
@@ -261,8 +261,8 @@ impl Run {
         let staying = self.progress.sums().following;
         self.progress.advance(Stage::Leave);
         self.progress.wait("leaving", self.plan.patience, |sums| sums.away >= staying);
-        // Nobody listens: as fast as the server takes them.
-        let publishing = self.plan.publishing.clone().map(|plan| Publishing { rate: f64::INFINITY, ..plan });
+        // Nobody listens: as fast as the server takes them, but each with a moment of its own.
+        let publishing = self.plan.publishing.clone().map(|plan| Publishing { rate: NUMBER_MAX, ..plan });
         if let (Some(publishing), true) = (&publishing, missed > 0) {
             self.publish(publishing, missed);
         }

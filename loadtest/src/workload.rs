@@ -7,7 +7,7 @@ use std::path::Path;
 use serde::Deserialize;
 
 use crate::Failure;
-use crate::swarm::Arrivals;
+use crate::swarm::{Arrivals, is_number};
 
 /// Users that goose holds: a task, a connection and a descriptor each.
 const USERS_MAX: usize = 5_000;
@@ -125,10 +125,13 @@ impl Workload {
     /// Refuses numbers that make no run.
     pub(crate) fn check(&self) -> Result<(), Failure> {
         let usage = |why: String| Err(Failure::Usage(why));
-        let positive = |number: f64| number.is_finite() && number > 0.0;
         let kinds = [self.writers, self.readers, self.followers, self.resumers, self.history];
-        if !positive(self.seconds) || !positive(self.publish.rate) || !kinds.iter().all(|kind| positive(kind.rate)) {
-            return usage("seconds and rates must be positive".to_owned());
+        let rates = kinds.iter().map(|kind| kind.rate);
+        if !rates.chain([self.seconds, self.publish.rate]).all(is_number) {
+            return usage("seconds and rates must be 0.000001 to 1000000000".to_owned());
+        }
+        if self.topics == 0 {
+            return usage("there must be a topic at least".to_owned());
         }
         match self.users() {
             0 if self.swarm.connections == 0 => {
@@ -173,6 +176,10 @@ mod tests {
             "seconds = 0\n[readers]\nusers = 1",
             "seconds = 1\n[readers]\nusers = 9999",
             "seconds = 1\n[readers]\nusers = 1\nrate = 0",
+            "seconds = 1\n[readers]\nusers = 1\nrate = 1e-300",
+            "seconds = 1e300\n[readers]\nusers = 1",
+            "seconds = 1\n[readers]\nusers = 1\n[publish]\nrate = 1e300",
+            "seconds = 1\ntopics = 0\n[followers]\nusers = 1",
         ] {
             let workload: Workload = toml::from_str(text).expect("TOML");
             assert!(matches!(workload.check(), Err(Failure::Usage(_))), "{text}");

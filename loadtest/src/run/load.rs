@@ -59,8 +59,8 @@ impl Load {
         fields.extend(typed.token.as_ref().map(|token| format!("Authorization:Bearer {token}")));
         fields.iter().try_for_each(|field| target::field(field).map(|_| ()))?;
         let patience = typed.workload.patience;
-        if !patience.is_finite() || patience <= 0.0 {
-            return Err(Failure::Usage("--patience must be positive".to_owned()));
+        if !swarm::is_number(patience) {
+            return Err(Failure::Usage("--patience must be 0.000001 to 1000000000".to_owned()));
         }
         let swarm = swarm_arguments(typed, &workload, &preset, &urls, &fields)?;
         let load = Load {

@@ -146,8 +146,9 @@ fn delivery(load: &Load, context: &Context, found: &Found, swarm: &swarm::Report
         return None;
     }
     let per_topic = |published: &Vec<u64>| -> u64 {
+        let topic = |number: usize| context.rules.of_topic(published, number % context.topics.len());
         // Numbers of followers were drawn in any order, but all of them were drawn.
-        (0..context.following()).map(|number| published[number % published.len()]).sum()
+        (0..context.following()).map(|number| topic(number).iter().sum::<u64>()).sum()
     };
     let goose_due = if followers > 0 { context.published.get().map(per_topic) } else { Some(0) };
     let mut latency: Latency = swarm.latency.clone().into();

@@ -75,7 +75,7 @@ pub(crate) struct Context {
     pub(crate) phase: watch::Sender<Phase>,
     /// The swarm's last second.
     pub(crate) told: watch::Sender<Told>,
-    /// How often each topic was written, known before [`Phase::Closing`].
+    /// What the writers have counted, known before [`Phase::Closing`].
     pub(crate) published: OnceLock<Vec<u64>>,
     /// Followers and resumers that follow, or have failed.
     pub(crate) opened: AtomicUsize,
@@ -101,16 +101,14 @@ impl Context {
     ) -> Context {
         let members = Members::new(preset.counter.as_deref(), preset.time.as_deref());
         let positions = if preset.positions { Law::Rising } else { Law::None };
-        let lone = workload.publish.publishers > 1 && workload.topics == 1;
-        let counter = if lone { Law::None } else { Law::Gapless };
         Context {
             topics: (0..workload.topics).map(swarm::topic).collect(),
+            rules: Rules::new(positions, workload.publish.publishers, workload.topics),
             workload,
             preset,
             urls,
             client,
             members,
-            rules: Rules { positions, counter },
             since_ns,
             patience,
             phase: watch::channel(Phase::Opening).0,

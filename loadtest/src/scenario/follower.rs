@@ -11,9 +11,9 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::ask::reason;
 use super::context::Context;
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, Rules};
 use crate::preset::{Id, Urls};
-use crate::swarm::{FRAME_BYTES_MAX, Write};
+use crate::swarm::{FRAME_BYTES_MAX, Moment, Write};
 use crate::target::with_parameter;
 
 /// A follower of one topic.
@@ -51,9 +51,9 @@ pub(crate) enum Read {
 
 impl Follower {
     /// A follower of the topic with this number that hasn't connected.
-    pub(crate) fn new(topic: usize) -> Follower {
+    pub(crate) fn new(topic: usize, rules: Rules) -> Follower {
         let account = Account {
-            ledger: Ledger::new(Some(1)),
+            ledger: Ledger::new(Some(1), rules),
             value: None,
             last_id: None,
             frames: 0,
@@ -143,7 +143,8 @@ impl Follower {
     /// # Errors
     /// What wasn't as it should be, beside faults of the order.
     pub(crate) async fn close(&mut self, context: &Context) -> Result<(), String> {
-        let due = context.published.get().map_or(0, |published| published[self.topic]);
+        let counters = context.published.get().map_or(&[][..], |all| context.rules.of_topic(all, self.topic));
+        let due = counters.iter().sum();
         let patient = Instant::now() + context.patience;
         let mut outcome = Ok(());
         while outcome.is_ok() && self.account.frames < due && Instant::now() < patient {
@@ -154,7 +155,7 @@ impl Follower {
         }
         let mut ledger = self.account.ledger.clone();
         ledger.frames = self.account.frames;
-        let faults = ledger.close(due, context.rules);
+        let faults = ledger.close(counters);
         context.found.lock().expect("nobody panics with it").faults.add(faults);
         outcome
     }
@@ -233,7 +234,12 @@ impl Account {
             self.missing += self.ledger.frame(position, None, context.rules);
         }
         while let Some(Write { counter, time, end }) = write {
-            let mine = time.filter(|&time| time >= context.since_ns);
+            let moment = match time {
+                Some(time) => Moment::At(time),
+                None if context.preset.positions => context.members.moment(data),
+                None => Moment::Unknown,
+            };
+            let mine = self.ledger.moment(moment).filter(|&time| time >= context.since_ns);
             self.missing += self.ledger.frame(position, mine.map(|_| counter), context.rules);
             self.frames += u64::from(mine.is_some());
             self.latencies_us.extend(mine.map(|time| now_ns.saturating_sub(time) / 1_000));

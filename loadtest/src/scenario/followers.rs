@@ -37,7 +37,7 @@ pub(crate) async fn follow(user: &mut GooseUser, context: Arc<Context>) -> Trans
     let name = "followers: follow";
     *state = match std::mem::take(&mut *state) {
         State::New => {
-            let mut follower = Box::new(Follower::new(context.number() % context.topics.len()));
+            let mut follower = Box::new(Follower::new(context.number() % context.topics.len(), context.rules));
             let start = Instant::now();
             let opened = follower.open(&context).await;
             context.opened.fetch_add(1, Ordering::Release);

@@ -33,7 +33,7 @@ pub(crate) async fn resume(user: &mut GooseUser, context: Arc<Context>) -> Trans
     let (pace, state) = &mut *session.0.lock().await;
     *state = match std::mem::replace(state, State::Done) {
         State::New => {
-            let mut follower = Box::new(Follower::new(context.number() % context.topics.len()));
+            let mut follower = Box::new(Follower::new(context.number() % context.topics.len(), context.rules));
             let opened = follower.open(&context).await;
             context.opened.fetch_add(1, Ordering::Release);
             match opened {

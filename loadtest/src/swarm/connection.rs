@@ -10,7 +10,7 @@ use fantail_engine::protocol::sse::{Event, Parser};
 use hdrhistogram::Histogram;
 
 use super::churn::{Farewell, Tally};
-use super::members::{Members, Write};
+use super::members::{Members, Moment, Write};
 use super::plan::{Habit, Plan, Server};
 use super::reference::{FRAME_BYTES_MAX, Reference};
 use super::ring::Intake;
@@ -188,7 +188,7 @@ pub(crate) fn latencies() -> Histogram<u64> {
 
 impl Connection {
     /// A follower that hasn't dialled.
-    pub(crate) fn new(first_counter: Option<u64>, habit: Habit) -> Connection {
+    pub(crate) fn new(first_counter: Option<u64>, rules: Rules, habit: Habit) -> Connection {
         Connection {
             phase: Phase::Idle,
             armed: None,
@@ -196,7 +196,7 @@ impl Connection {
             received: 0,
             is_sated: false,
             live_since_ms: 0,
-            ledger: Ledger::new(first_counter),
+            ledger: Ledger::new(first_counter, rules),
             head: Vec::new(),
             body: None,
             parser: Parser::new(FRAME_BYTES_MAX),
@@ -329,7 +329,7 @@ impl Connection {
         let to = self.at;
         let (mut account, _) = self.account();
         for &frame in reference.frames(from, to) {
-            account.count(Some(frame.position), frame.counter, frame.time, now_ns, findings);
+            account.count(Some(frame.position), frame.counter, frame.moment, now_ns, findings);
         }
         true
     }
@@ -387,7 +387,7 @@ impl Account<'_> {
                 self.frame(data, None, now_ns, findings);
             }
             while let Some(Write { counter, time, end }) = write {
-                self.count(None, Some(counter), time, now_ns, findings);
+                self.count(None, Some(counter), time.map_or(Moment::Unknown, Moment::At), now_ns, findings);
                 data = &data[end..];
                 write = findings.members.write(data);
             }
@@ -419,8 +419,8 @@ impl Account<'_> {
     }
 
     fn frame(&mut self, data: &[u8], position: Option<Position>, now_ns: u64, findings: &mut Findings) {
-        let (counter, time) = (findings.members.counter(data), findings.members.time(data));
-        self.count(position, counter, time, now_ns, findings);
+        let (counter, moment) = (findings.members.counter(data), findings.members.moment(data));
+        self.count(position, counter, moment, now_ns, findings);
     }
 
     /// A frame, whose data are known.
@@ -428,10 +428,11 @@ impl Account<'_> {
         &mut self,
         position: Option<Position>,
         counter: Option<u64>,
-        time: Option<u64>,
+        moment: Moment,
         now_ns: u64,
         findings: &mut Findings,
     ) {
+        let time = self.ledger.moment(moment);
         let mine = match findings.since_ns {
             Some(since) => counter.is_some() && time.is_some_and(|time| time >= since),
             None => true,

@@ -27,6 +27,17 @@ const FOLLOWER_BYTES: u64 = 10 * 1024;
 /// What stands for a topic's name in URLs and bodies.
 pub(crate) const TOPIC: &str = "{topic}";
 
+/// The greatest rate, and the most seconds: more than anything does, and still a time that can be counted with.
+pub(crate) const NUMBER_MAX: f64 = 1e9;
+
+/// The lowest rate, and the fewest seconds.
+const NUMBER_MIN: f64 = 1e-6;
+
+/// Whether a rate, or a number of seconds, is one.
+pub(crate) fn is_number(number: f64) -> bool {
+    (NUMBER_MIN..=NUMBER_MAX).contains(&number)
+}
+
 /// A run.
 #[derive(Debug)]
 pub(crate) struct Plan {
@@ -132,8 +143,6 @@ impl Plan {
             (Server::Fantail, Some(_)) => Law::Rising,
             (Server::Fantail, None) | (Server::Foreign, _) => Law::None,
         };
-        let lone = typed.publishers > 1 && topics.len() == 1;
-        let counter = if lone { Law::None } else { Law::Gapless };
         Ok(Plan {
             addresses: target.addresses(typed.spread)?,
             server,
@@ -141,8 +150,8 @@ impl Plan {
             share: typed.connections.div_ceil(threads.max(1)).max(1),
             handshakes: (typed.handshakes.unwrap_or(HANDSHAKES.min(gauge::somaxconn() / 2)) / threads.max(1)).max(1),
             cores: typed.cores.clone(),
+            rules: Rules::new(positions, typed.publishers, topics.len()),
             topics,
-            rules: Rules { positions, counter },
             last_event_id: typed.last_event_id.clone(),
             publishing,
             probing,
@@ -198,11 +207,11 @@ impl Plan {
         (0..self.connections).filter(|&connection| self.habit(connection) == Habit::Stalls).count() as u64
     }
 
-    /// Frames that followers must receive in all if each topic was written `published` times: of those that read all the
-    /// time, and of those that stall.
+    /// Frames that followers must receive in all if the writers have counted so far: of those that read all the time, and of
+    /// those that stall.
     pub(crate) fn expected(&self, published: &[u64]) -> (u64, u64) {
         (0..self.connections).fold((0, 0), |(reading, stalling), connection| {
-            let frames = published[self.topic(connection)];
+            let frames = self.rules.of_topic(published, self.topic(connection)).iter().sum::<u64>();
             match self.habit(connection) {
                 Habit::Stalls => (reading, stalling + frames),
                 Habit::Checks | Habit::Discards => (reading + frames, stalling),
@@ -219,10 +228,9 @@ fn check(typed: &SwarmArguments) -> Result<(), Failure> {
     if idle || typed.threads == 0 || typed.topics == Some(0) || typed.publishers == 0 {
         return usage("there must be a connection, a thread, a topic and a publisher at least".to_owned());
     }
-    let positive = |seconds: f64| seconds.is_finite() && seconds > 0.0;
-    let optional = [typed.publish, typed.churn, typed.probe];
-    if !positive(typed.seconds) || !positive(typed.patience) || !optional.into_iter().flatten().all(positive) {
-        return usage("--publish, --probe, --for, --churn and --patience must be positive".to_owned());
+    let numbers = [Some(typed.seconds), Some(typed.patience), typed.publish, typed.churn, typed.probe];
+    if !numbers.into_iter().flatten().all(is_number) {
+        return usage("--publish, --probe, --for, --churn and --patience must be 0.000001 to 1000000000".to_owned());
     }
     if [typed.stall, typed.discard].iter().any(|share| !(0.0..=1.0).contains(share)) {
         return usage("--stall and --discard are shares between 0 and 1".to_owned());
@@ -322,12 +330,12 @@ mod tests {
             let plan = plan(typed).expect(typed);
             let method_found = plan.publishing.as_ref().map(|publishing| publishing.method);
             assert_eq!((plan.rules.positions, method_found), (positions, Some(method)), "{typed}");
-            assert_eq!((plan.topics.len(), plan.rules.counter), (topics, Law::Gapless), "{typed}");
+            assert_eq!((plan.topics.len(), plan.rules.writers), (topics, 1), "{typed}");
         }
         let several = plan("http://127.0.0.1:1/-/events?topic=/a&topic=/b").expect("a plan");
         assert_eq!((several.rules.positions, several.topics.len()), (Law::None, 1));
         let writers = plan("http://127.0.0.1:1/m --publish 1 --publishers 2").expect("a plan");
-        assert_eq!(writers.rules.counter, Law::None);
+        assert_eq!(writers.rules.writers, 2);
     }
 
     #[test]
@@ -386,6 +394,12 @@ mod tests {
             "http://127.0.0.1:1/m --discard 2",
             "http://127.0.0.1:1/m --discard 1 --count 5",
             "http://127.0.0.1:1/m --publish 0",
+            "http://127.0.0.1:1/m --publish 1e300",
+            "http://127.0.0.1:1/m --publish 1e-300",
+            "http://127.0.0.1:1/m --publish 1 --churn 1e300",
+            "http://127.0.0.1:1/m --for 1e300",
+            "http://127.0.0.1:1/m --patience inf",
+            "http://127.0.0.1:1/m --probe 1e-300",
             "http://127.0.0.1:1/m --publish 1 --churn 0",
             "http://127.0.0.1:1/m/7 --topics 2",
             "http://127.0.0.1:1/-/events --publish 1",

@@ -109,7 +109,7 @@ pub(crate) struct Progress {
     pub(crate) write_errors: AtomicU64,
     /// Whether the waiting thread says how it goes.
     voice: Voice,
-    /// Writes of each topic, known before [`Stage::End`] of a run that publishes.
+    /// What the writers have counted, known before [`Stage::End`] of a run that publishes.
     pub(crate) published: OnceLock<Vec<u64>>,
 }
 

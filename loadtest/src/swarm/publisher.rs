@@ -16,6 +16,7 @@ use super::publishing::{self, Method, Publishing};
 use super::template::Values;
 use super::thread::unix_ns;
 use crate::client::Client;
+use crate::ledger::Rules;
 use crate::{Failure, interrupt};
 
 /// How late a writer that waits for its next moment learns that the run is to end.
@@ -23,8 +24,8 @@ const LOOK: Duration = Duration::from_millis(100);
 
 /// What the writers did.
 pub(crate) struct Published {
-    /// Of each topic, the counter of the last write that was answered with success: how many there were, if none was
-    /// refused in the middle of a burst.
+    /// Of each topic, or of a lone one for each writer, the counter of the last write that was answered with success: how many
+    /// there were, if none was refused in the middle of a burst.
     pub(crate) counts: Vec<u64>,
     /// Writes that were refused, failed, or never sent because the server was too slow.
     pub(crate) errors: Vec<String>,
@@ -37,10 +38,10 @@ pub(crate) struct Published {
 }
 
 impl Published {
-    /// Nothing yet, on this many topics.
-    pub(crate) fn new(topics: usize) -> Published {
+    /// Nothing yet.
+    pub(crate) fn new(plan: &Plan) -> Published {
         Published {
-            counts: vec![0; topics],
+            counts: vec![0; plan.topics.len().max(plan.rules.writers as usize)],
             errors: Vec::new(),
             latency: latencies(),
             lag: latencies(),
@@ -98,8 +99,8 @@ pub(crate) fn publish(
     });
     let before = published.counts.clone();
     for lane in lanes {
-        for (topic, count) in lane.counts.iter().enumerate() {
-            published.counts[topic] += count - before[topic];
+        for (counter, count) in lane.counts.iter().enumerate() {
+            published.counts[counter] += count - before[counter];
         }
         published.errors.extend(lane.errors);
         published.latency.add(lane.latency).expect("the bounds are the same");
@@ -111,6 +112,7 @@ pub(crate) fn publish(
 /// One writer's share of the writes.
 struct Lane<'a> {
     publishing: &'a Publishing,
+    rules: Rules,
     number: usize,
     client: Client,
     /// See [`Published::counts`].
@@ -133,6 +135,7 @@ impl<'a> Lane<'a> {
     ) -> Lane<'a> {
         Lane {
             publishing,
+            rules: plan.rules,
             number,
             client: Client::new(&publishing.target),
             counts,
@@ -177,7 +180,7 @@ impl<'a> Lane<'a> {
 
     /// The topics of those of a burst's writes that are this lane's.
     fn topics(&self, writes: std::ops::Range<u64>) -> Vec<usize> {
-        let (topics, publishers) = (self.counts.len() as u64, self.publishing.publishers as u64);
+        let (topics, publishers) = (self.publishing.paths.len() as u64, self.publishing.publishers as u64);
         // A topic belongs to one writer, so that its writes have an order; a lone topic to all of them, burst by burst.
         let turn = |write: u64| if topics == 1 { write / self.publishing.burst } else { write % topics };
         writes
@@ -191,9 +194,10 @@ impl<'a> Lane<'a> {
         let mut next = self.counts.clone();
         let mut sent = Vec::with_capacity(topics.len());
         for &topic in topics {
-            next[topic] += 1;
-            sent.push((topic, next[topic]));
-            let body = body(self.publishing, topic, next[topic], time_ns);
+            let (counter, writer) = if self.rules.writers > 1 { (self.number, self.number) } else { (topic, 0) };
+            next[counter] += 1;
+            sent.push((counter, next[counter]));
+            let body = body(self.publishing, topic, self.rules.number(writer, next[counter]), time_ns);
             self.client.queue(&self.publishing.request(&self.publishing.paths[topic], &body));
         }
         let mut answered = sent.into_iter();
@@ -204,8 +208,8 @@ impl<'a> Lane<'a> {
             let write = answered.next();
             match (answer, write) {
                 // A write that was refused before it leaves a hole in the counters, which its followers then see too.
-                (Ok(200..=299), Some((topic, counter))) => {
-                    counts[topic] = counter;
+                (Ok(200..=299), Some((counter, count))) => {
+                    counts[counter] = count;
                     progress.writes.fetch_add(1, Ordering::Relaxed);
                 }
                 (Ok(status), _) => errors.push(format!("write: status {status}")),

@@ -10,7 +10,7 @@ use fantail_engine::event;
 use fantail_engine::position::Position;
 use memchr::memmem::Finder;
 
-use super::members::Members;
+use super::members::{Members, Moment};
 
 /// Bytes that are kept; twice as many when the rest is forgotten, and one frame more.
 const BYTES: usize = 8 * 1024 * 1024;
@@ -27,8 +27,8 @@ pub(crate) struct Entry {
     pub(crate) position: Position,
     /// The topic's counter.
     pub(crate) counter: Option<u64>,
-    /// When it was meant to be published, in nanoseconds since 1970.
-    pub(crate) time: Option<u64>,
+    /// When it was meant to be published.
+    pub(crate) moment: Moment,
 }
 
 /// See the module. Offsets count from where the first follower joined.
@@ -137,7 +137,7 @@ impl Reference {
                 end: self.base + (start + frame.length) as u64,
                 position: frame.position,
                 counter: members.counter(frame.data),
-                time: members.time(frame.data),
+                moment: members.moment(frame.data),
             };
             self.frames.push_back(entry);
             search = self.parsed();

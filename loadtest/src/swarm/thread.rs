@@ -61,7 +61,7 @@ impl Thread {
         let last = (first + plan.share).min(plan.connections);
         let first_counter = plan.publishing.as_ref().map(|_| 1);
         let connections: Vec<Connection> =
-            (first..last).map(|number| Connection::new(first_counter, plan.habit(number))).collect();
+            (first..last).map(|number| Connection::new(first_counter, plan.rules, plan.habit(number))).collect();
         let churn = plan.churning.map(|churning| Churn::new(churning, first, connections.len()));
         Ok(Thread {
             ring: Ring::new(connections.len(), &plan.addresses)?,
@@ -449,8 +449,8 @@ impl Thread {
         for (index, connection) in self.connections.into_iter().enumerate() {
             let faults = match (published, connection.phase) {
                 (Some(published), Phase::Following | Phase::Stalled) => {
-                    let published = published[self.plan.topic(self.first + index)];
-                    connection.ledger.close(published, self.plan.rules)
+                    let topic = self.plan.topic(self.first + index);
+                    connection.ledger.close(self.plan.rules.of_topic(published, topic))
                 }
                 // Those that failed are errors; what they missed afterwards isn't lost by the stream.
                 _ => connection.ledger.faults(),

@@ -88,6 +88,18 @@ fn a_server_of_our_own_is_started_and_ended() {
 }
 
 #[test]
+fn all_that_is_written_to_a_lone_document_is_counted() {
+    let lone = ["run", "--topics", "1", "--payload", "0", "--for", "1", "--rate", "400", "--connections", "10"];
+    let others = ["--writers", "0", "--readers", "0", "--history", "0", "--followers", "4", "--resumers", "2"];
+    for more in [&["--publishers", "2"][..], &["--burst", "20"], &["--publishers", "3", "--burst", "20"]] {
+        let (output, report) = run(&[&lone[..], &others, more].concat());
+        let delivery = &report["delivery"];
+        assert_eq!((output.status.code(), &delivery["gaps"]), (Some(0), &0.into()), "{more:?} {delivery:#} {output:?}");
+        assert_eq!(delivery["frames"], 16 * 400, "{more:?} {delivery:#}");
+    }
+}
+
+#[test]
 fn goose_s_followers_find_faults() {
     for (manner, what) in [(Manner::Loses, "gaps"), (Manner::Repeats, "repeats"), (Manner::Reorders, "reordered")] {
         let url = format!("http://{}/m", fixture::start(manner));

@@ -137,6 +137,20 @@ fn a_burst_is_meant_for_one_moment() {
     assert_eq!(times[19] - times[0], 75_000_000, "fifteen writes at 200 per second");
 }
 
+#[test]
+fn a_lone_document_may_have_several_writers() {
+    let writers = [&PUBLISH[..], &["--publishers", "2", "--reconnect", "12"]].concat();
+    for (manner, code, found) in [
+        (Manner::Good, 0, [0; 4]),
+        (Manner::Loses, 1, [FOLLOWERS, 0, 0, 0]),
+        (Manner::Repeats, 1, [0, FOLLOWERS, 0, 0]),
+    ] {
+        let (ended, report) = swarm(fixture::start(manner), "/m/one", &writers);
+        assert_eq!((ended, faults(&report)), (Some(code), found), "{manner:?} {report:#}");
+        assert_eq!((&report["writes"]["count"], &report["reconnected"]["missed"]), (&20.into(), &12.into()));
+    }
+}
+
 /// Two hundred writes, while each follower does something else ten times.
 const CHURN: [&str; 10] = ["--publish", "200", "--for", "1", "--patience", "2", "--churn", "0.1", "--seed", "17"];
 

@@ -4,7 +4,7 @@ use super::*;
 use crate::swarm::plan;
 
 const HEAD: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n";
-const RULES: Rules = Rules { positions: Law::Gapless, counter: Law::Gapless };
+const RULES: Rules = Rules { positions: Law::Gapless, writers: 1 };
 
 fn frame(sequence: u64) -> String {
     let document = format!("{{\"id\":\"{sequence}\",\"n\":{sequence},\"t\":5000}}");
@@ -22,7 +22,7 @@ fn follow(parts: &[&str]) -> (Result<(), String>, Connection, Findings) {
 }
 
 fn follow_as(typed: &str, parts: &[&str]) -> (Result<(), String>, Connection, Findings) {
-    let mut connection = Connection::new(Some(1), Habit::Checks);
+    let mut connection = Connection::new(Some(1), RULES, Habit::Checks);
     let plan = plan::typed(typed).expect("a plan");
     let mut findings = Findings::new(&plan, Some(5000));
     connection.dial(None, &Id::Field);
@@ -36,7 +36,7 @@ fn a_cut_anywhere_changes_nothing() {
     for cut in 0..=whole.len() {
         let (result, connection, findings) = follow(&[&whole[..cut], &whole[cut..]]);
         assert_eq!((result, connection.phase, findings.frames), (Ok(()), Phase::Following, 3), "cut at {cut}");
-        assert_eq!(connection.ledger.close(3, RULES), Faults::default(), "cut at {cut}");
+        assert_eq!(connection.ledger.close(&[3]), Faults::default(), "cut at {cut}");
         assert_eq!((findings.latency.len(), findings.latency.max()), (3, 2_000), "cut at {cut}");
     }
 }
@@ -51,7 +51,7 @@ fn chunks_cut_anywhere_change_nothing() {
     for cut in 0..=whole.len() {
         let (result, connection, findings) = follow(&[&whole[..cut], &whole[cut..]]);
         assert_eq!((result, connection.phase, findings.frames), (Ok(()), Phase::Following, 3), "cut at {cut}");
-        assert_eq!(connection.ledger.close(3, RULES), Faults::default(), "cut at {cut}");
+        assert_eq!(connection.ledger.close(&[3]), Faults::default(), "cut at {cut}");
     }
     let ended = whole.clone() + "0\r\n\r\n";
     assert_eq!(follow(&[&ended]).0, Err(ENDED.to_owned()));
@@ -71,11 +71,11 @@ fn of_a_foreign_server_the_counter_alone_is_believed() {
     assert_eq!((result, findings.frames, findings.latency.len()), (Ok(()), 2, 2));
     assert_eq!(connection.dial(None, &Id::Field), Some("0"));
     assert_eq!(connection.dial(None, &Id::Field), Some("0"), "a connection without an id doesn't take it away");
-    assert_eq!(connection.ledger.close(3, findings.rules).lost, 1);
+    assert_eq!(connection.ledger.close(&[3]).lost, 1);
     let several = "data: [{\"n\":1,\"t\":5000},{\"n\":2,\"t\":5000},{\"n\":4,\"t\":5000}]\n\n";
     let (result, connection, findings) = follow_as(FOREIGN, &[HEAD, several]);
     assert_eq!((result, findings.frames, findings.latency.len()), (Ok(()), 3, 3));
-    assert_eq!(connection.ledger.close(4, findings.rules).lost, 1);
+    assert_eq!(connection.ledger.close(&[4]).lost, 1);
 }
 
 #[test]
@@ -101,7 +101,7 @@ fn faulty_streams_are_found_out() {
         (&[1, 2, 3], Faults { lost: 1, ..Faults::default() }),
     ] {
         let (result, connection, _) = follow(&[HEAD, &stream(sequences)]);
-        assert_eq!((result, connection.ledger.close(4, RULES)), (Ok(()), faults), "{sequences:?}");
+        assert_eq!((result, connection.ledger.close(&[4])), (Ok(()), faults), "{sequences:?}");
     }
 }
 
@@ -114,7 +114,7 @@ fn a_wrong_answer_is_an_error() {
 #[test]
 fn one_that_discards_looks_at_the_head_only() {
     let plan = plan::typed("http://127.0.0.1:1/m --discard 1 --bytes 11").expect("a plan");
-    let (mut connection, mut findings) = (Connection::new(None, Habit::Discards), Findings::new(&plan, None));
+    let (mut connection, mut findings) = (Connection::new(None, RULES, Habit::Discards), Findings::new(&plan, None));
     connection.dial(None, &Id::Field);
     let (one, two) = HEAD.split_at(9);
     for (bytes, intake) in [(one, Intake::Read), (two, Intake::Discarded), ("id: no", Intake::Discarded)] {
@@ -142,5 +142,5 @@ fn a_snapshot_and_a_reset_are_no_frames() {
 fn frames_from_before_the_run_only_keep_their_position() {
     let old = stream(&[1, 2]).replace("\"t\":5000", "\"t\":4999");
     let (_, connection, findings) = follow(&[HEAD, &old, &frame(3).replace("\"n\":3", "\"n\":1")]);
-    assert_eq!((findings.frames, connection.ledger.close(1, RULES)), (1, Faults::default()));
+    assert_eq!((findings.frames, connection.ledger.close(&[1])), (1, Faults::default()));
 }
