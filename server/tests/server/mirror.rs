@@ -372,6 +372,43 @@ fn who_may_follow_is_for_the_origin_to_say() {
     server.ask("SUBSCRIBE", "/api/m/2", &[good], "").expect(404);
 }
 
+/// Whoever the origin hides its documents from may take them from nobody else, and a page to log in at lets nobody in.
+#[test]
+fn what_is_only_hidden_from_a_writer_is_not_gone() {
+    let api = Api::new(Style::Full);
+    api.put("/api/m/1", json!({"id": 1}));
+    let origin = {
+        let api = api.clone();
+        Origin::start(move |peer| {
+            while let Some(asked) = peer.asked()? {
+                let may = asked.all("Authorization") == ["Bearer good"];
+                match (may, asked.line.split(' ').next()) {
+                    (true, _) => peer.say(api.lock().answer(&asked))?,
+                    (false, Some("GET")) if asked.has("X-Lost") => peer.say(whole("404 Not Found", &json!({})))?,
+                    (false, Some("GET")) => peer.say("HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\n<log in>")?,
+                    (false, _) => peer.say(whole("500 Internal Server Error", &json!({})))?,
+                }
+            }
+            Ok(())
+        })
+    };
+    let server = before(&origin);
+    let good = ("Authorization", "Bearer good");
+    let mut document = Follower::start(server.address(), "/api/m/1", &[good]);
+    let mut collection = Follower::start(server.address(), "/api/m", &[good]);
+    document.opening();
+    collection.opening();
+    server.ask("SUBSCRIBE", "/api/m/1", &[], "").problem(406);
+    server.ask("SUBSCRIBE", "/api/m", &[], "").problem(406);
+    // It is answered when what it may have done has been looked for, as its client would.
+    server.ask("PATCH", "/api/m/1", &[JSON, ("X-Lost", "yes")], "{}").expect(500);
+    server.ask("POST", "/api/m", &[JSON, ("X-Lost", "yes")], "{}").expect(500);
+    let answer = server.ask("PUT", "/api/m/1", &[JSON, good], r#"{"n":1}"#).expect(200);
+    let add = json!([{"op": "add", "path": "/m/1/n", "value": 1}]);
+    assert_eq!(document.patch(), (answer.position().to_owned(), add.clone()));
+    assert_eq!(collection.patch(), (answer.position().to_owned(), add));
+}
+
 #[test]
 fn an_origin_with_events_of_its_own_sends_them() {
     let origin = Origin::start(|peer| {

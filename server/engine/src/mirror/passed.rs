@@ -8,7 +8,7 @@ use url::Url;
 
 use super::{State, name};
 use crate::json::{self, Value};
-use crate::protocol::http1::{Answer, Method};
+use crate::protocol::http1::{self, Answer, Method};
 use crate::topic::{Mount, Place, URL_SEGMENT};
 
 /// A write, as it was sent.
@@ -36,24 +36,27 @@ pub struct Passed {
     pub path: String,
     /// What it is now, if the answer says so.
     pub state: Option<State>,
+    /// Whether the origin says that the write was done. Otherwise what isn't found there isn't believed to be gone: who has sent
+    /// it may be somebody to whom the origin shows nothing.
+    pub is_done: bool,
 }
 
 impl Write {
     /// It may have been carried out or not.
     #[must_use]
     pub fn unknown(&self) -> Passed {
-        self.told(None)
+        Passed { is_done: false, ..self.told(None) }
     }
 
     fn told(&self, state: Option<State>) -> Passed {
-        Passed { place: self.place.clone(), path: self.path.clone(), state }
+        Passed { place: self.place.clone(), path: self.path.clone(), state, is_done: true }
     }
 
     /// The document `place`, which it has created or changed.
     fn found(&self, place: Place, path: String, value: Option<Value>) -> Passed {
         let is_it = |value: &Value| !self.has_query && name(value).as_deref() == place.document();
         let state = value.filter(is_it).map(State::Is);
-        Passed { place, path, state }
+        Passed { place, path, state, is_done: true }
     }
 }
 
@@ -99,9 +102,9 @@ fn created(write: &Write, mount: &Mount, answer: &Answer<'_>, value: Option<Valu
             let path = write.path.strip_suffix('/').unwrap_or(&write.path);
             let style = &write.path[path.len()..];
             let above = path.rsplit_once('/').map_or("", |(above, _)| above);
-            Passed { place: parent, path: [above, style].concat(), state: None }
+            Passed { place: parent, path: [above, style].concat(), state: None, is_done: answer.status != 202 }
         }
-        Some(_) | None => write.unknown(),
+        Some(_) | None => Passed { is_done: matches!(answer.status, 200 | 201 | 204), ..write.unknown() },
     }
 }
 
@@ -129,15 +132,8 @@ fn location(write: &Write, answer: &Answer<'_>, field: &str) -> Option<String> {
     let base = Url::parse(&format!("http://{}{}", write.host, write.path)).ok()?;
     let url = base.join(reference).ok()?;
     let host = url.host_str()?;
-    let is_same = base.host_str() == Some(host) || without_port(&write.origin).eq_ignore_ascii_case(host);
+    let is_same = base.host_str() == Some(host) || http1::without_port(&write.origin).eq_ignore_ascii_case(host);
     (is_same && url.query().is_none()).then(|| url.path().to_owned())
-}
-
-fn without_port(host: &str) -> &str {
-    match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
-        Some(_) | None => host,
-    }
 }
 
 #[cfg(test)]
@@ -167,7 +163,7 @@ mod tests {
             None => "nothing".to_owned(),
             Some(Passed { place, state: Some(State::Is(value)), .. }) => format!("{} is {value}", place.path()),
             Some(Passed { place, state: Some(State::Gone), .. }) => format!("{} is gone", place.path()),
-            Some(Passed { place, path, state: None }) => format!("read {} at {path}", place.path()),
+            Some(Passed { place, path, state: None, .. }) => format!("read {} at {path}", place.path()),
         }
     }
 

@@ -132,13 +132,13 @@ async fn settle(
 ) -> Option<Position> {
     let place = &write.place;
     let ask = |place: &Place, step| core.ask(Question::Mirror(place.clone(), step));
-    let Some(Passed { place: seen, path, state }) = passed else {
+    let Some(Passed { place: seen, path, state, is_done }) = passed else {
         ask(place, Step::Over(began)).await;
         return None;
     };
     if seen.is_collection() {
         ask(place, Step::Over(began)).await;
-        return reading.refresh(core, &seen, &path).await;
+        return reading.refresh(core, &seen, &path, is_done).await;
     }
     let answer = match seen.stream() == place.stream() {
         true => ask(place, Step::Written { began, seen: seen.clone(), state }).await,
@@ -148,5 +148,5 @@ async fn settle(
             ask(&seen, Step::Read).await
         }
     };
-    reading.reflect(core, &seen, &path, answer).await
+    reading.reflect(core, &seen, &path, answer, is_done).await
 }

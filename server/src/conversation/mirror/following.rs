@@ -119,8 +119,12 @@ async fn take_in(
     if is_whole && reply.keeps {
         link.rest();
     }
-    let Some(look) = look else { return Ok(()) };
     let refuse = |detail: String| Some(Answered::from(Problem::not_acceptable(detail)));
+    let Some(look) = look else {
+        // A page to log in at is 200, too, and admits nobody.
+        let is_json = matches!(content.trim_ascii_start().first(), Some(b'{' | b'['));
+        return if is_json { Ok(()) } else { Err(refuse("what the origin has here isn't JSON".to_owned())) };
+    };
     if !is_whole {
         return Err(refuse(format!("what has more than {LISTING_BYTES_MAX} bytes can't be followed")));
     }
@@ -133,7 +137,7 @@ async fn take_in(
             // It may have changed meanwhile; then there is nothing to begin with before that is known.
             if Look::begin(core, &opening.place, Purpose::Follow).await.is_some() {
                 let answer = core.ask(Question::Mirror(opening.place.clone(), Step::Read)).await;
-                opening.reading.reflect(core, &opening.place, &opening.target, answer).await;
+                opening.reading.reflect(core, &opening.place, &opening.target, answer, true).await;
             }
             Ok(())
         }

@@ -44,6 +44,8 @@ pub(super) enum Unread {
     Failed(#[from] Failure),
     #[error("the origin answers {0}")]
     Status(u16),
+    #[error("the origin doesn't show it, and may only hide it")]
+    Hidden,
     #[error("it has more than {0} bytes")]
     Large(usize),
     #[error(transparent)]
@@ -91,10 +93,11 @@ impl Reading {
         }
     }
 
-    /// What the document `place` is.
-    async fn document(&self, core: &Rc<Core>, place: &Place, path: &str) -> Result<State, Unread> {
+    /// What the document `place` is; see [`Reading::reflect`].
+    async fn document(&self, core: &Rc<Core>, place: &Place, path: &str, believes: bool) -> Result<State, Unread> {
         match self.content(core, path, 2 * DOCUMENT_BYTES_MAX).await? {
-            Content::Gone => Ok(State::Gone),
+            Content::Gone if believes => Ok(State::Gone),
+            Content::Gone => Err(Unread::Hidden),
             Content::Is(_, content) => {
                 let (_, value) = Listing::read(place, content)?.documents.pop().ok_or(ListingError::Document)?;
                 Ok(State::Is(value))
@@ -103,10 +106,19 @@ impl Reading {
     }
 
     /// Reads the document `place` if the answer to a step says that it is this one's turn. Returns the position that reflects it.
-    pub(super) async fn reflect(&self, core: &Rc<Core>, place: &Place, path: &str, answer: Answer) -> Option<Position> {
+    ///
+    /// `believes` says whether it is gone if the origin doesn't show it: it may only be hidden from who asks.
+    pub(super) async fn reflect(
+        &self,
+        core: &Rc<Core>,
+        place: &Place,
+        path: &str,
+        answer: Answer,
+        believes: bool,
+    ) -> Option<Position> {
         let answer = match answer {
             Answer::Mirror(Mirrored::Turn) => {
-                let read = self.document(core, place, path).await;
+                let read = self.document(core, place, path, believes).await;
                 let state = read.map_err(|error| complain(place, path, &error)).ok();
                 core.ask(Question::Mirror(place.clone(), Step::HasRead(state))).await
             }
@@ -122,12 +134,16 @@ impl Reading {
         }
     }
 
-    /// Looks at a collection that has changed somehow.
-    pub(super) async fn refresh(&self, core: &Rc<Core>, place: &Place, path: &str) -> Option<Position> {
+    /// Looks at a collection that has changed somehow. `believes` says whether what it doesn't list is gone.
+    pub(super) async fn refresh(&self, core: &Rc<Core>, place: &Place, path: &str, believes: bool) -> Option<Position> {
         let look = Look::begin(core, place, Purpose::Refresh).await?;
         let seen = match self.content(core, path, LISTING_BYTES_MAX).await {
-            Ok(Content::Is(head, content)) => listing(place, &head, content).map_err(Unread::from),
-            Ok(Content::Gone) => Ok(Listing { documents: Vec::new(), is_whole: true }),
+            Ok(Content::Is(head, content)) => {
+                let seen = listing(place, &head, content).map_err(Unread::from);
+                seen.map(|seen| Listing { is_whole: seen.is_whole && believes, ..seen })
+            }
+            // It may be one that can be written to only.
+            Ok(Content::Gone) => Err(Unread::Hidden),
             Err(error) => Err(error),
         };
         let kept = match seen {
