@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::Failure;
 use crate::arguments::ReportArguments;
-use crate::report::{Comparison, Report};
+use crate::report::{Comparison, Ended, Report};
 
 /// Reads, compares, writes and says what came of it.
 pub(crate) fn run(typed: &ReportArguments) -> Result<(), Failure> {
@@ -25,7 +25,11 @@ pub(crate) fn run(typed: &ReportArguments) -> Result<(), Failure> {
         print!("\n{comparison}");
     }
     let is_missed = report.objectives.iter().any(|objective| !objective.met);
-    if is_missed || comparison.is_some_and(|comparison| comparison.is_worse()) { Err(Failure::Missed) } else { Ok(()) }
+    match is_missed || comparison.is_some_and(|comparison| comparison.is_worse()) {
+        _ if report.run.ended == Ended::Broken => Err(Failure::Broken),
+        true => Err(Failure::Missed),
+        false => Ok(()),
+    }
 }
 
 fn read(path: &Path) -> Result<Report, Failure> {

@@ -61,6 +61,11 @@ impl Latency {
         self.0.value_at_quantile(quantile)
     }
 
+    /// How many were longer than that.
+    pub(crate) fn longer_than(&self, value_us: u64) -> u64 {
+        self.0.count_between(value_us + 1, u64::MAX)
+    }
+
     /// The shortest, in microseconds.
     pub(crate) fn min(&self) -> u64 {
         self.0.min()
