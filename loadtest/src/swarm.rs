@@ -67,6 +67,9 @@ pub(crate) fn run(typed: &SwarmArguments) -> Result<(), Failure> {
     let pids: Vec<String> = typed.pid.iter().map(u32::to_string).collect();
     Process::read_all(&pids).map_err(|error| Failure::Usage(format!("--pid {}: {error}", pids.join(","))))?;
     prepare(&plan)?;
+    if let Some(publishing) = &plan.publishing {
+        publisher::create(publishing)?;
+    }
     let mut run = Run::start(plan, pids, Voice::Says)?;
     run.connect()?;
     run.measure();
@@ -87,7 +90,7 @@ pub(crate) fn run(typed: &SwarmArguments) -> Result<(), Failure> {
     }
 }
 
-/// Finds out whether somebody answers, pins this thread, and makes the documents that are to be followed.
+/// Finds out whether somebody answers, and pins this thread.
 pub(crate) fn prepare(plan: &Plan) -> Result<(), Failure> {
     let written = plan.publishing.as_ref().map(|publishing| publishing.target.address);
     let probed = plan.probing.as_ref().map(|probing| probing.target.address);
@@ -95,11 +98,7 @@ pub(crate) fn prepare(plan: &Plan) -> Result<(), Failure> {
         TcpStream::connect_timeout(address, REACH)
             .map_err(|error| Failure::Unreachable(format!("{address}: {error}")))?;
     }
-    cores::pin(&plan.cores).map_err(|error| Failure::Usage(format!("--cores: {error}")))?;
-    if let Some(publishing) = &plan.publishing {
-        publisher::create(publishing)?;
-    }
-    Ok(())
+    cores::pin(&plan.cores).map_err(|error| Failure::Usage(format!("--cores: {error}")))
 }
 
 /// A run that has started.

@@ -17,6 +17,7 @@ use super::template::Values;
 use super::thread::unix_ns;
 use crate::client::Client;
 use crate::ledger::Rules;
+use crate::reach::{self, REACH};
 use crate::{Failure, interrupt};
 
 /// How late a writer that waits for its next moment learns that the run is to end.
@@ -64,14 +65,17 @@ pub(crate) fn create(publishing: &Publishing) -> Result<(), Failure> {
     if publishing.method == Method::Post {
         return Ok(());
     }
-    let mut client = Client::new(&publishing.target);
+    let mut client = Client::new(&publishing.target).waiting(REACH);
     for (topic, path) in publishing.paths.iter().enumerate() {
         client.queue(&publishing.request(path, &body(publishing, topic, 0, 0)));
         let mut failure = None;
         client.send(|answer| {
             failure = match answer {
                 Ok(200..=299) => None,
-                Ok(status) => Some(Failure::Usage(format!("PUT {path} was answered with {status}"))),
+                Ok(status) => Some(Failure::Unreachable(format!("PUT {path} is answered with {status}"))),
+                Err(error) if reach::is_silence(&error) => {
+                    Some(Failure::Unreachable(format!("PUT {path}: {}", reach::SILENT)))
+                }
                 Err(error) => Some(Failure::Unreachable(format!("PUT {path}: {error}"))),
             };
         });

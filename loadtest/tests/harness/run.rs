@@ -2,10 +2,10 @@
 //! that are no servers.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::thread;
 
 use crate::fixture::{self, Manner};
@@ -163,7 +163,7 @@ fn strange(answer: &'static [u8]) -> SocketAddr {
                 }
                 if answer == b"silence" {
                     // Until the other side has had enough.
-                    let _ = stream.read(&mut [0]);
+                    let _ = std::io::copy(&mut stream, &mut std::io::sink());
                 }
                 let _ = stream.get_mut().write_all(answer);
             });
@@ -175,6 +175,17 @@ fn strange(answer: &'static [u8]) -> SocketAddr {
 #[test]
 fn what_is_no_event_stream_is_told_apart() {
     let folder = tempfile::tempdir().expect("a folder");
+    // Whoever writes before it follows meets silence first. They wait for it while the others are tried.
+    let silence = format!("http://{}/m/one", strange(b"silence"));
+    let silent = [&["run", &silence][..], &["follow", &silence], &["swarm", &silence, "--publish", "1"]];
+    let silent: Vec<_> = silent
+        .into_iter()
+        .map(|arguments| {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_fantail-load"));
+            command.args(arguments).stdout(Stdio::null()).stderr(Stdio::piped());
+            (arguments, command.spawn().expect("the harness starts"))
+        })
+        .collect();
     for (answer, says) in [
         (&b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 2\r\n\r\nhi"[..], "it answers HTML"),
         (b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n", "--token"),
@@ -196,6 +207,12 @@ fn what_is_no_event_stream_is_told_apart() {
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(3), "{says}: {output:?}");
         assert!(said.lines().count() == 1 && said.contains(says), "{says}: {said}");
+    }
+    for (arguments, child) in silent {
+        let output = child.wait_with_output().expect("it ends");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(3), "{arguments:?}: {output:?}");
+        assert!(said.lines().count() == 1 && said.contains("sends nothing"), "{arguments:?}: {said}");
     }
 }
 

@@ -326,6 +326,10 @@ fn a_follower_resumes_where_it_was_cut() {
 fn the_exit_code_tells_usage_from_an_absent_server() {
     let address = TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("an address");
     let nobody = format!("http://{address}/m");
+    // One that takes no more writes, and one that answers with a page.
+    let refuses = fixture::start(Manner::Refuses);
+    fixture::fill(refuses, 5);
+    let (put, page) = (format!("http://{refuses}/m/one"), format!("http://{}/page", fixture::page()));
     for (arguments, code) in [
         (&["swarm", &nobody][..], 3),
         (&["follow", &nobody], 3),
@@ -333,6 +337,8 @@ fn the_exit_code_tells_usage_from_an_absent_server() {
         (&["swarm", &nobody, "--connections", "many"], 2),
         (&["swarm", &nobody, "--stall", "7"], 2),
         (&["swarm", "ftp://x/"], 2),
+        (&["swarm", &put, "--connections", "1", "--publish", "1"], 3),
+        (&["follow", &page], 3),
         (&["--help"], 0),
     ] {
         assert_eq!(load(arguments).status.code(), Some(code), "{arguments:?}");
