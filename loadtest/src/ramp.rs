@@ -31,6 +31,7 @@ pub(crate) fn run(typed: &RampArguments) -> Result<(), Failure> {
     let (server, mut run) = run::serve(&typed.run)?;
     run.workload.seconds.get_or_insert(SECONDS);
     let load = Load::resolve(&run)?;
+    run::check_baseline(baseline.as_ref(), &load)?;
     let from = typed.from.unwrap_or(match typed.raise {
         Raise::Rate => load.workload.publish.rate,
         Raise::Connections => load.workload.swarm.connections.max(1) as f64,

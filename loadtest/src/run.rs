@@ -38,6 +38,7 @@ pub(crate) fn run(typed: &RunArguments) -> Result<(), Failure> {
     interrupt::listen()?;
     let (server, typed) = serve(typed)?;
     let load = Load::resolve(&typed)?;
+    check_baseline(baseline.as_ref(), &load)?;
     let mut report = once(&load)?;
     end_server(server, &mut report);
     report.objectives = typed.slo.as_ref().map(|slos| slos.judge(&report)).unwrap_or_default();
@@ -69,6 +70,12 @@ pub(crate) fn read_baseline(path: Option<&Path>) -> Result<Option<Report>, Failu
     let read =
         |path: &Path| Report::read(path).map_err(|why| Failure::Usage(format!("--baseline {}: {why}", path.display())));
     path.map(read).transpose()
+}
+
+/// Refuses to run what can't be compared afterwards.
+pub(crate) fn check_baseline(baseline: Option<&Report>, load: &Load) -> Result<(), Failure> {
+    let refusal = baseline.and_then(|before| Comparison::refusal(before, load.workload.has_followers()));
+    refusal.map_or(Ok(()), |why| Err(Failure::Usage(format!("--baseline: {why}"))))
 }
 
 /// Writes the report, prints the two numbers, and says with the exit code what became of the objectives.

@@ -15,6 +15,10 @@ pub(crate) fn run(typed: &ReportArguments) -> Result<(), Failure> {
         Some(path) => Some(read(path)?),
         None => None,
     };
+    let has_followers = report.delivery.is_some();
+    if let Some(why) = baseline.as_ref().and_then(|before| Comparison::refusal(before, has_followers)) {
+        return Err(Failure::Usage(format!("--baseline: {why}")));
+    }
     let comparison = baseline.as_ref().map(|before| Comparison::new(before, &report, &typed.tolerance));
     let compared = baseline.as_ref().zip(comparison.as_ref());
     if let Some(folder) = &typed.to {

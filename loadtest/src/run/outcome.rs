@@ -136,7 +136,7 @@ fn latency(request: &GooseRequestMetricAggregate) -> Latency {
 /// What followers received, the swarm's and goose's together.
 fn delivery(load: &Load, context: &Context, found: &Found, swarm: &swarm::Report, window: f64) -> Option<Delivery> {
     let followers = context.following() as u64;
-    if followers == 0 && load.workload.swarm.connections == 0 {
+    if !load.workload.has_followers() {
         return None;
     }
     let per_topic = |published: &Vec<u64>| -> u64 {
