@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) use baseline::{Comparison, Tolerances};
 pub(crate) use caveats::Standing;
 use headline::Headline;
-pub(crate) use latency::Latency;
+pub(crate) use latency::{Latency, latencies};
 pub(crate) use machine::Machine;
 
 /// The number of this form of the JSON. Raised when a reader of the one before would read something wrong; additions that an

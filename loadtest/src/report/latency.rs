@@ -30,10 +30,15 @@ pub(crate) struct Percentile {
     pub(crate) count: u64,
 }
 
+/// An empty histogram of microseconds, from 1 µs to ten minutes, to three digits.
+pub(crate) fn latencies() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, LATENCY_US_MAX, 3).expect("the bounds are valid")
+}
+
 impl Latency {
     /// None yet.
     pub(crate) fn new() -> Latency {
-        Latency(Histogram::new_with_bounds(1, LATENCY_US_MAX, 3).expect("the bounds are valid"))
+        Latency(latencies())
     }
 
     /// Counts a latency; one beyond the bound counts as the bound.

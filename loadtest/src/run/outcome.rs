@@ -109,6 +109,8 @@ fn scenarios(swarm: &swarm::Report, goose: &GooseMetrics, window: f64) -> Vec<Sc
         requests_per_s: writes.latency.len() as f64 / window,
         latency: writes.latency.clone().into(),
     });
+    // The swarm's seconds are among goose's metrics, for goose to see all of a run. In a table of requests they'd be a row of
+    // requests that nobody made: the report has the seconds as its timeline, and what they are of as the delivery's histogram.
     let mut users: Vec<&GooseRequestMetricAggregate> =
         goose.requests.values().filter(|request| request.path != SECOND).collect();
     users.sort_by(|one, two| one.path.cmp(&two.path));

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 
 use super::arrivals::Schedule;
-use super::connection::latencies;
 use super::cores;
 use super::plan::Plan;
 use super::progress::Progress;
@@ -18,6 +17,7 @@ use super::thread::unix_ns;
 use crate::client::Client;
 use crate::ledger::Rules;
 use crate::reach::{self, REACH};
+use crate::report::latencies;
 use crate::{Failure, interrupt};
 
 /// How late a writer that waits for its next moment learns that the run is to end.
