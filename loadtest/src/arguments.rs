@@ -14,8 +14,9 @@ use crate::swarm::{Arrivals, Method};
 
 /// Followers that count, check and time what they receive.
 ///
-/// Exit codes: 0 fine; 1 an objective missed, frames lost, repeated or out of order, or errors; 2 usage; 3 target
-/// unreachable; 130 ended by Ctrl-C, which the report says. A second Ctrl-C ends at once.
+/// Exit codes: 0 fine; 1 an objective missed, frames lost, repeated or out of order, errors, or a run that broke off; 2 usage;
+/// 3 target unreachable; 4 this machine refuses what is needed (io_uring, a thread, a folder); 130 ended by Ctrl-C, which the
+/// report says. A second Ctrl-C ends at once.
 #[derive(Parser)]
 #[command(name = "fantail-load", version)]
 struct Arguments {

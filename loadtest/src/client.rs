@@ -16,7 +16,7 @@ use socket2::SockRef;
 
 use crate::target::{Scheme, Target};
 
-/// How long a connection, a send and an answer are awaited.
+/// How long something is awaited if nothing else is said.
 const ANSWER: Duration = Duration::from_secs(30);
 
 /// Bytes of an answer's head.
@@ -28,6 +28,8 @@ const FIELDS_MAX: usize = 64;
 /// A connection that is opened when it is first needed, and again when the server closed it between two requests.
 pub(crate) struct Client {
     target: Target,
+    /// How long a connection, a send and an answer are awaited.
+    patience: Duration,
     /// Requests to be sent, one after the other.
     queue: Vec<u8>,
     /// Where each of them ends.
@@ -40,7 +42,19 @@ pub(crate) struct Client {
 impl Client {
     /// A client that hasn't connected.
     pub(crate) fn new(target: &Target) -> Client {
-        Client { target: target.clone(), queue: Vec::new(), ends: Vec::new(), stream: None, received: Vec::new() }
+        Client {
+            target: target.clone(),
+            patience: ANSWER,
+            queue: Vec::new(),
+            ends: Vec::new(),
+            stream: None,
+            received: Vec::new(),
+        }
+    }
+
+    /// The same with another patience.
+    pub(crate) fn waiting(self, patience: Duration) -> Client {
+        Client { patience, ..self }
     }
 
     /// Queues a request, head and body.
@@ -87,10 +101,10 @@ impl Client {
     }
 
     fn connect(&mut self) -> io::Result<Stream> {
-        let stream = TcpStream::connect_timeout(&self.target.address, ANSWER)?;
+        let stream = TcpStream::connect_timeout(&self.target.address, self.patience)?;
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(ANSWER))?;
-        stream.set_write_timeout(Some(ANSWER))?;
+        stream.set_read_timeout(Some(self.patience))?;
+        stream.set_write_timeout(Some(self.patience))?;
         self.received.clear();
         match self.target.scheme {
             Scheme::Http => Ok(Stream::Plain(stream)),

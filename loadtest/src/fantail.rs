@@ -1,12 +1,14 @@
 //! A Fantail of our own, for runs that name no server: its process, its temporary store, and their end.
 
 use std::env;
+use std::fs::DirBuilder;
 use std::io::{self, BufRead, BufReader};
+use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use crate::Failure;
+use crate::{Failure, swarm};
 
 /// A server that ends when this is dropped, and its folder with it.
 pub(crate) struct Fantail {
@@ -78,8 +80,9 @@ impl Drop for Fantail {
 
 /// The store, which nobody needs after the run.
 fn folder() -> Result<PathBuf, Failure> {
-    let folder = env::temp_dir().join(format!("fantail-load-{}", std::process::id()));
-    match std::fs::create_dir(&folder) {
+    // A name that nobody can have taken before, and nobody else may look inside.
+    let folder = env::temp_dir().join(format!("fantail-load-{:08x}{:08x}", swarm::any_seed(), swarm::any_seed()));
+    match DirBuilder::new().mode(0o700).create(&folder) {
         Ok(()) => Ok(folder),
         Err(error) => Err(Failure::Machine(format!("{}: {error}", folder.display()))),
     }

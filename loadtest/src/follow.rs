@@ -11,7 +11,7 @@ use fantail_engine::protocol::http1::BodyReader;
 use fantail_engine::protocol::sse::{Event, Parser};
 
 use crate::arguments::FollowArguments;
-use crate::reach::REACH;
+use crate::reach::{self, REACH, SILENT};
 use crate::swarm::FRAME_BYTES_MAX;
 use crate::target::Target;
 use crate::{Failure, head};
@@ -19,7 +19,7 @@ use crate::{Failure, head};
 /// How long to wait before a new connection if the server didn't say.
 const RETRY: Duration = Duration::from_secs(2);
 
-/// Silence after which the connection counts as dead: three of the server's heartbeats.
+/// Silence after which a connection that was answered counts as dead: three of the server's heartbeats.
 const SILENCE: Duration = Duration::from_secs(60);
 
 /// Follows until enough events came. Only the very first connection must succeed.
@@ -36,7 +36,7 @@ pub(crate) fn run(typed: &FollowArguments) -> Result<(), Failure> {
         match follower.connect() {
             Ok(()) if follower.counted < follower.wanted => eprintln!("the stream ended"),
             Ok(()) => break,
-            Err(Ended::Refused(why)) => return Err(Failure::Usage(format!("{}: {why}", typed.url))),
+            Err(Ended::Refused(why)) => return Err(Failure::Unreachable(format!("{}: {why}", typed.url))),
             Err(Ended::Output(error)) => return Err(Failure::Machine(format!("the output: {error}"))),
             Err(Ended::Network(error)) if follower.connections == 0 => {
                 return Err(Failure::Unreachable(error.to_string()));
@@ -77,18 +77,23 @@ impl Follower {
     fn connect(&mut self) -> Result<(), Ended> {
         let mut stream = TcpStream::connect_timeout(&self.target.address, REACH).map_err(Ended::Network)?;
         let request = self.target.subscription(&self.target.path, self.last_event_id.as_deref());
-        stream.set_read_timeout(Some(SILENCE)).and_then(|()| stream.write_all(&request)).map_err(Ended::Network)?;
+        stream.set_read_timeout(Some(REACH)).and_then(|()| stream.write_all(&request)).map_err(Ended::Network)?;
+        let silent = |error: io::Error| match reach::is_silence(&error) {
+            true => io::Error::new(io::ErrorKind::TimedOut, format!("{}: {SILENT}", self.target.authority)),
+            false => error,
+        };
         let mut bytes = vec![0; 64 * 1024];
         let mut answer = Vec::new();
         let head = loop {
             match head::read(&answer).map_err(Ended::Refused)? {
                 Some(head) => break head,
-                None => match stream.read(&mut bytes).map_err(Ended::Network)? {
+                None => match stream.read(&mut bytes).map_err(|error| Ended::Network(silent(error)))? {
                     0 => return Err(Ended::Network(io::ErrorKind::UnexpectedEof.into())),
                     length => answer.extend_from_slice(&bytes[..length]),
                 },
             }
         };
+        stream.set_read_timeout(Some(SILENCE)).map_err(Ended::Network)?;
         self.connections += 1;
         let (mut parser, mut body) = (Parser::new(FRAME_BYTES_MAX), head.body.reader());
         self.read(&mut parser, body.as_mut(), &answer[head.length..])?;

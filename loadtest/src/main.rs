@@ -60,6 +60,8 @@ enum Failure {
     Faults,
     /// An objective was missed, or the baseline.
     Missed,
+    /// The run broke off before its time.
+    Broken,
     /// The target won't do what was asked of it.
     Refused(String),
     /// What was asked for can't be done.
@@ -75,9 +77,10 @@ enum Failure {
 impl Failure {
     fn code(&self) -> ExitCode {
         match self {
-            Failure::Faults | Failure::Missed | Failure::Refused(_) | Failure::Machine(_) => ExitCode::from(1),
+            Failure::Faults | Failure::Missed | Failure::Broken | Failure::Refused(_) => ExitCode::from(1),
             Failure::Usage(_) => ExitCode::from(2),
             Failure::Unreachable(_) => ExitCode::from(3),
+            Failure::Machine(_) => ExitCode::from(4),
             Failure::Interrupted => ExitCode::from(interrupt::CODE),
         }
     }
@@ -87,6 +90,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Failure::Faults => f.write_str("there were faults, see above"),
+            Failure::Broken => f.write_str("the run broke off: writes or followers ended before their time, see above"),
             Failure::Missed => f.write_str("an objective or the baseline was missed, see above"),
             Failure::Refused(why) | Failure::Usage(why) => f.write_str(why),
             Failure::Unreachable(why) => write!(f, "the target can't be reached: {why}"),

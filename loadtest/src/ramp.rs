@@ -31,6 +31,7 @@ pub(crate) fn run(typed: &RampArguments) -> Result<(), Failure> {
     let (server, mut run) = run::serve(&typed.run)?;
     run.workload.seconds.get_or_insert(SECONDS);
     let load = Load::resolve(&run)?;
+    run::check_baseline(baseline.as_ref(), &load)?;
     let from = typed.from.unwrap_or(match typed.raise {
         Raise::Rate => load.workload.publish.rate,
         Raise::Connections => load.workload.swarm.connections.max(1) as f64,
@@ -40,24 +41,30 @@ pub(crate) fn run(typed: &RampArguments) -> Result<(), Failure> {
         Raise::Connections => Raises::Connections,
     };
     let (mut search, mut steps) = (Search::new(from, typed.factor, typed.steps), Vec::new());
-    let (mut best, mut last) = (None, None);
+    let (mut best, mut last, mut stopped) = (None, None, None);
     while let Some(amount) = search.next() {
-        let tried = step(&load, typed.raise, amount, &slos);
+        let tried = settled(|| {
+            let tried = step(&load, typed.raise, amount, &slos)?;
+            println!("{}", said(raises, &tried.1));
+            Ok(tried)
+        });
         // A load that was cut short says nothing.
         if interrupt::is_asked() {
             break;
         }
         let (report, step) = match tried {
+            Ok(tried) => tried,
+            Err(failure) if steps.is_empty() => return Err(failure),
             // What is known of the loads before it is still worth a report.
-            Err(Failure::Unreachable(why)) if !steps.is_empty() => {
-                eprintln!("at {amount} the target can't be reached any more: {why}");
+            Err(failure) => {
+                let why = ended(amount, raises, &failure);
+                eprintln!("{why}");
+                stopped = Some(why);
                 break;
             }
-            tried => tried?,
         };
-        println!("{}", said(raises, &step));
-        search.note(step.broke.is_empty());
-        if step.broke.is_empty() {
+        search.note(step.held());
+        if step.held() {
             best = Some(report);
         } else {
             last = Some(report);
@@ -69,8 +76,31 @@ pub(crate) fn run(typed: &RampArguments) -> Result<(), Failure> {
     if interrupt::is_asked() {
         report.run.ended = Ended::CutShort;
     }
-    report.ramp = Some(Ramp { raises, steps, knee: search.knee(), p99_bound_us: slos.p99_bound_us() });
-    run::finish(&report, &run, baseline.as_ref())
+    report.ramp = Some(Ramp { raises, steps, knee: search.knee(), p99_bound_us: slos.p99_bound_us(), stopped });
+    run::finish(&report, &run, baseline.as_ref())?;
+    // The objectives may all be met, and still no load be held: the generator did less than it was to.
+    if search.knee().is_some() { Ok(()) } else { Err(Failure::Missed) }
+}
+
+/// What `attempt` comes to. One that broke says little alone, be it for a moment in which the host did something else: it is
+/// tried once more, and that counts.
+fn settled<R>(mut attempt: impl FnMut() -> Result<(R, Step), Failure>) -> Result<(R, Step), Failure> {
+    let first = attempt()?;
+    if first.1.held() || interrupt::is_asked() {
+        return Ok(first);
+    }
+    // If it can't be tried again, the first one tells why.
+    Ok(attempt().unwrap_or(first))
+}
+
+/// Why a load couldn't be tried, though others were.
+fn ended(amount: f64, raises: Raises, failure: &Failure) -> String {
+    let load = format!("{} {}", number(amount), raises.unit());
+    match failure {
+        Failure::Unreachable(why) => format!("At {load} the target couldn't be reached any more: {why}"),
+        Failure::Usage(why) | Failure::Machine(why) => format!("At {load} this host was the limit: {why}"),
+        other => format!("At {load}: {other}"),
+    }
 }
 
 /// One load, and whether it held.
@@ -87,6 +117,9 @@ fn step(load: &Load, raise: Raise, amount: f64, slos: &Slos) -> Result<(Report, 
     if report.generator.standing() == Standing::Saturated {
         broke.push("the generator saturated itself".to_owned());
     }
+    if report.run.ended == Ended::Broken {
+        broke.push("the run broke off".to_owned());
+    }
     let latency = report.latency();
     let step = Step { load: amount, per_s: report.per_s(), p50_us: latency.at(0.5), p99_us: latency.at(0.99), broke };
     Ok((report, step))
@@ -101,4 +134,41 @@ fn said(raises: Raises, step: &Step) -> String {
         time(step.p99_us),
         step.verdict()
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tried(broke: &str) -> Result<(usize, Step), Failure> {
+        let broke = Some(broke.to_owned()).filter(|broke| !broke.is_empty()).into_iter().collect();
+        Ok((0, Step { load: 1.0, per_s: 1.0, p50_us: 1, p99_us: 1, broke }))
+    }
+
+    #[test]
+    fn what_broke_is_tried_once_more() {
+        let unreachable = || Err(Failure::Unreachable("it is gone".to_owned()));
+        for (outcomes, held, left) in [
+            (vec![tried("")], true, 0),
+            (vec![tried("p99"), tried("")], true, 0),
+            (vec![tried("p99"), tried("p99"), tried("")], false, 1),
+            (vec![tried("p99"), unreachable(), tried("")], false, 1),
+        ] {
+            let mut outcomes = outcomes.into_iter();
+            let settled = settled(|| outcomes.next().expect("no more than two"));
+            assert_eq!((settled.expect("an outcome").1.held(), outcomes.len()), (held, left));
+        }
+        assert!(settled(unreachable).is_err(), "one that can't be tried is an error");
+    }
+
+    #[test]
+    fn what_ends_a_ramp_before_its_knee_is_told() {
+        let usage = Failure::Usage("2000 connections need --spread 2".to_owned());
+        assert_eq!(
+            ended(2000.0, Raises::Connections, &usage),
+            "At 2,000 followers this host was the limit: 2000 connections need --spread 2"
+        );
+        let gone = ended(40.0, Raises::Rate, &Failure::Unreachable("nobody".to_owned()));
+        assert_eq!(gone, "At 40 writes/s the target couldn't be reached any more: nobody");
+    }
 }

@@ -1,6 +1,7 @@
 //! Whether a target is what it is said to be, found out with one follower before thousands come: each way in which it isn't has
 //! a sentence that says what to do.
 
+use std::io;
 use std::time::Duration;
 
 use reqwest::header::{ACCEPT, CONTENT_TYPE, SERVER};
@@ -12,6 +13,14 @@ use crate::scenario::reason;
 
 /// How long a connection may take, and an answer's head.
 pub(crate) const REACH: Duration = Duration::from_secs(5);
+
+/// What is said of a server that accepts a connection and never answers.
+pub(crate) const SILENT: &str = "it accepts connections and sends nothing: is it stopped, or overloaded?";
+
+/// Whether that is why a socket of std's has failed: it was told how long to wait.
+pub(crate) fn is_silence(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
+}
 
 /// What the server said of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,7 +36,7 @@ pub(crate) struct Reached {
 pub(crate) async fn follow(client: &Client, url: &str) -> Result<Reached, Failure> {
     let sent = timeout(REACH, client.get(url).header(ACCEPT, "text/event-stream").send()).await;
     let response = match sent {
-        Err(_) => return unreachable(url, "it accepts connections and sends nothing: is it stopped, or overloaded?"),
+        Err(_) => return unreachable(url, SILENT),
         Ok(Err(error)) => return unreachable(url, &refusal(url, &error)),
         Ok(Ok(response)) => response,
     };
@@ -51,6 +60,9 @@ fn unreachable<T>(url: &str, why: &str) -> Result<T, Failure> {
 /// Why there is no answer, in a sentence that says what to do.
 pub(crate) fn refusal(url: &str, error: &reqwest::Error) -> String {
     let why = reason(error);
+    if error.is_timeout() && !error.is_connect() {
+        return SILENT.to_owned();
+    }
     let is_tls = ["certificate", "UnknownIssuer", "InvalidCertificate"].iter().any(|word| why.contains(word));
     match (error.is_connect(), url.starts_with("https://")) {
         (_, true) if is_tls => format!("{why}: SSL_CERT_FILE names a file of certificates that are to be trusted"),

@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) use baseline::{Comparison, Tolerances};
 pub(crate) use caveats::Standing;
 use headline::Headline;
-pub(crate) use latency::Latency;
+pub(crate) use latency::{Latency, latencies};
 pub(crate) use machine::Machine;
 
 /// The number of this form of the JSON. Raised when a reader of the one before would read something wrong; additions that an
@@ -99,6 +99,8 @@ pub(crate) enum Ended {
     Whole,
     /// Before, by Ctrl-C.
     CutShort,
+    /// A writer ended before, or more than a hundredth of the followers didn't follow to the end.
+    Broken,
 }
 
 /// Where the load and the server were.
@@ -178,7 +180,7 @@ pub(crate) struct Delivery {
     pub(crate) latency: Latency,
 }
 
-/// One second of the measured time.
+/// One second of the measured time. The last is as long as what was left of it; its counts are per second, as all are.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub(crate) struct Second {
     /// Its end, from the start of the measured time.
@@ -242,6 +244,9 @@ pub(crate) struct Generator {
     pub(crate) busiest_thread_cpus: f64,
     /// How late what was due was sent, by this program's own doing.
     pub(crate) lag: Latency,
+    /// The part of the writes whose moment passed while the answer before theirs was awaited.
+    #[serde(default)]
+    pub(crate) writes_waited: f64,
     /// How long the turns of the followers' loops took: what arrives meanwhile is noticed so late at most.
     #[serde(default)]
     pub(crate) turns: Latency,
@@ -272,6 +277,9 @@ pub(crate) struct Ramp {
     /// What p99 was to stay below, if that was an objective.
     #[serde(default)]
     pub(crate) p99_bound_us: Option<u64>,
+    /// Why no higher load could be tried, if it wasn't the objectives that ended it.
+    #[serde(default)]
+    pub(crate) stopped: Option<String>,
 }
 
 /// What a ramp raises.
@@ -327,6 +335,11 @@ impl Raises {
 }
 
 impl Step {
+    /// Whether it held.
+    pub(crate) fn held(&self) -> bool {
+        self.broke.is_empty()
+    }
+
     /// Whether it held, or what it broke.
     pub(crate) fn verdict(&self) -> String {
         if self.broke.is_empty() { "held".to_owned() } else { format!("broke {}", self.broke.join(", ")) }

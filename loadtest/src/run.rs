@@ -4,7 +4,6 @@ mod load;
 mod outcome;
 mod timeline;
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -39,6 +38,7 @@ pub(crate) fn run(typed: &RunArguments) -> Result<(), Failure> {
     interrupt::listen()?;
     let (server, typed) = serve(typed)?;
     let load = Load::resolve(&typed)?;
+    check_baseline(baseline.as_ref(), &load)?;
     let mut report = once(&load)?;
     end_server(server, &mut report);
     report.objectives = typed.slo.as_ref().map(|slos| slos.judge(&report)).unwrap_or_default();
@@ -72,6 +72,12 @@ pub(crate) fn read_baseline(path: Option<&Path>) -> Result<Option<Report>, Failu
     path.map(read).transpose()
 }
 
+/// Refuses to run what can't be compared afterwards.
+pub(crate) fn check_baseline(baseline: Option<&Report>, load: &Load) -> Result<(), Failure> {
+    let refusal = baseline.and_then(|before| Comparison::refusal(before, load.workload.has_followers()));
+    refusal.map_or(Ok(()), |why| Err(Failure::Usage(format!("--baseline: {why}"))))
+}
+
 /// Writes the report, prints the two numbers, and says with the exit code what became of the objectives.
 pub(crate) fn finish(report: &Report, typed: &RunArguments, baseline: Option<&Report>) -> Result<(), Failure> {
     let comparison = baseline.map(|before| Comparison::new(before, report, &typed.tolerance));
@@ -86,12 +92,17 @@ pub(crate) fn finish(report: &Report, typed: &RunArguments, baseline: Option<&Re
     if report.generator.standing() == Standing::Saturated {
         println!("warning: {}", report.generator.sentence());
     }
+    if let Some(waited) = report.generator.waited() {
+        println!("warning: {waited}");
+    }
     show::save(report, baseline.zip(comparison.as_ref()), &typed.to)?;
     if let Some(comparison) = &comparison {
         print!("{comparison}");
     }
-    if report.run.ended == Ended::CutShort {
-        return Err(Failure::Interrupted);
+    match report.run.ended {
+        Ended::CutShort => return Err(Failure::Interrupted),
+        Ended::Broken => return Err(Failure::Broken),
+        Ended::Whole => {}
     }
     let is_missed = report.objectives.iter().any(|objective| !objective.met);
     match is_missed || comparison.is_some_and(|comparison| comparison.is_worse()) {
@@ -128,21 +139,24 @@ pub(crate) fn once(load: &Load) -> Result<Report, Failure> {
     let opened = swarm.connect().and_then(|()| open(&context, &live, started));
     let measured = opened.map(|()| {
         let timeline = Timeline::start(load, &context, swarm.progress(), live);
-        let threads = swarm::threads();
         context.phase.send_replace(Phase::Measuring);
         swarm.measure();
-        let ended = if interrupt::is_asked() { Ended::CutShort } else { Ended::Whole };
-        let busiest = busiest(&threads, &swarm::threads());
+        let absent = context.closed.load(Ordering::Acquire) * 100 > context.following();
+        let ended = match interrupt::is_asked() {
+            true => Ended::CutShort,
+            false if absent || swarm.broke() => Ended::Broken,
+            false => Ended::Whole,
+        };
         let timeline = timeline.end();
         let _ = context.published.set(swarm.published());
         context.phase.send_replace(Phase::Closing);
         close(&context);
-        (busiest, timeline, ended)
+        (timeline, ended)
     });
     let goose = end(&runtime, attack);
     let swarm = swarm.end()?;
-    let (busiest, timeline, ended) = measured?;
-    Ok(outcome::report(load, &context, Measured { swarm, goose: goose?, timeline, busiest, reached, seed, ended }))
+    let (timeline, ended) = measured?;
+    Ok(outcome::report(load, &context, Measured { swarm, goose: goose?, timeline, reached, seed, ended }))
 }
 
 /// Until goose's followers follow, or have failed.
@@ -200,10 +214,4 @@ fn end(
         Ok(Err(error)) => Err(Failure::Machine(format!("goose: {error}"))),
         Err(error) => Err(Failure::Machine(format!("goose: {error}"))),
     }
-}
-
-/// What the busiest thread took between two readings.
-fn busiest(before: &BTreeMap<u32, Duration>, after: &BTreeMap<u32, Duration>) -> Duration {
-    let took = after.iter().map(|(thread, time)| time.saturating_sub(before.get(thread).copied().unwrap_or_default()));
-    took.max().unwrap_or_default()
 }

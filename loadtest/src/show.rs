@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::Failure;
 use crate::arguments::ReportArguments;
-use crate::report::{Comparison, Report};
+use crate::report::{Comparison, Ended, Report};
 
 /// Reads, compares, writes and says what came of it.
 pub(crate) fn run(typed: &ReportArguments) -> Result<(), Failure> {
@@ -15,6 +15,10 @@ pub(crate) fn run(typed: &ReportArguments) -> Result<(), Failure> {
         Some(path) => Some(read(path)?),
         None => None,
     };
+    let has_followers = report.delivery.is_some();
+    if let Some(why) = baseline.as_ref().and_then(|before| Comparison::refusal(before, has_followers)) {
+        return Err(Failure::Usage(format!("--baseline: {why}")));
+    }
     let comparison = baseline.as_ref().map(|before| Comparison::new(before, &report, &typed.tolerance));
     let compared = baseline.as_ref().zip(comparison.as_ref());
     if let Some(folder) = &typed.to {
@@ -25,7 +29,11 @@ pub(crate) fn run(typed: &ReportArguments) -> Result<(), Failure> {
         print!("\n{comparison}");
     }
     let is_missed = report.objectives.iter().any(|objective| !objective.met);
-    if is_missed || comparison.is_some_and(|comparison| comparison.is_worse()) { Err(Failure::Missed) } else { Ok(()) }
+    match is_missed || comparison.is_some_and(|comparison| comparison.is_worse()) {
+        _ if report.run.ended == Ended::Broken => Err(Failure::Broken),
+        true => Err(Failure::Missed),
+        false => Ok(()),
+    }
 }
 
 fn read(path: &Path) -> Result<Report, Failure> {

@@ -32,7 +32,8 @@ use std::time::{Duration, Instant};
 pub(crate) use arrivals::Arrivals;
 use connection::Findings;
 use gauge::Kernel;
-pub(crate) use gauge::{Process, descriptors_max, threads};
+pub(crate) use gauge::{Process, descriptors_max};
+use gauge::{busiest, threads};
 pub(crate) use members::{Members, Moment, Write};
 pub(crate) use plan::{NUMBER_MAX, Plan, TOPIC, afford, any_seed, is_number, warnings};
 use probe::{Probe, Probed};
@@ -66,6 +67,9 @@ pub(crate) fn run(typed: &SwarmArguments) -> Result<(), Failure> {
     let pids: Vec<String> = typed.pid.iter().map(u32::to_string).collect();
     Process::read_all(&pids).map_err(|error| Failure::Usage(format!("--pid {}: {error}", pids.join(","))))?;
     prepare(&plan)?;
+    if let Some(publishing) = &plan.publishing {
+        publisher::create(publishing)?;
+    }
     let mut run = Run::start(plan, pids, Voice::Says)?;
     run.connect()?;
     run.measure();
@@ -86,7 +90,7 @@ pub(crate) fn run(typed: &SwarmArguments) -> Result<(), Failure> {
     }
 }
 
-/// Finds out whether somebody answers, pins this thread, and makes the documents that are to be followed.
+/// Finds out whether somebody answers, and pins this thread.
 pub(crate) fn prepare(plan: &Plan) -> Result<(), Failure> {
     let written = plan.publishing.as_ref().map(|publishing| publishing.target.address);
     let probed = plan.probing.as_ref().map(|probing| probing.target.address);
@@ -94,11 +98,7 @@ pub(crate) fn prepare(plan: &Plan) -> Result<(), Failure> {
         TcpStream::connect_timeout(address, REACH)
             .map_err(|error| Failure::Unreachable(format!("{address}: {error}")))?;
     }
-    cores::pin(&plan.cores).map_err(|error| Failure::Usage(format!("--cores: {error}")))?;
-    if let Some(publishing) = &plan.publishing {
-        publisher::create(publishing)?;
-    }
-    Ok(())
+    cores::pin(&plan.cores).map_err(|error| Failure::Usage(format!("--cores: {error}")))
 }
 
 /// A run that has started.
@@ -112,6 +112,8 @@ pub(crate) struct Run {
     /// Before the first connection, when all followed, and at the end of the measured time.
     readings: [Reading; 3],
     following: u64,
+    /// Followers that failed before all the others followed.
+    failed_connecting: u64,
     connecting: Duration,
     window: Duration,
     frames: u64,
@@ -121,6 +123,8 @@ pub(crate) struct Run {
     /// Followers that didn't receive as much as was to be waited for.
     short: u64,
     writes: Option<Writes>,
+    /// What the busiest thread took, as a part of one CPU.
+    busiest_cpus: f64,
     probed: Option<Probed>,
     stalled: Option<(u64, Option<Duration>)>,
     reconnected: Option<(u64, Option<Duration>)>,
@@ -152,6 +156,7 @@ impl Run {
             pids,
             readings: [before, Reading::default(), Reading::default()],
             following: 0,
+            failed_connecting: 0,
             connecting: Duration::ZERO,
             window: Duration::ZERO,
             frames: 0,
@@ -159,6 +164,7 @@ impl Run {
             expected: None,
             short: 0,
             writes: None,
+            busiest_cpus: 0.0,
             probed: None,
             stalled: None,
             reconnected: None,
@@ -185,7 +191,8 @@ impl Run {
             is_done || threads.iter().any(|thread| thread.is_finished())
         });
         self.connecting = done.unwrap_or_else(|| start.elapsed());
-        self.following = self.progress.sums().following;
+        let sums = self.progress.sums();
+        (self.following, self.failed_connecting) = (sums.following, sums.failed);
         if self.threads.iter().any(|thread| thread.is_finished()) {
             return Err(self.broken());
         }
@@ -199,17 +206,21 @@ impl Run {
     /// Publishes, or listens, and waits for stragglers.
     pub(crate) fn measure(&mut self) {
         let probe = self.plan.probing.as_ref().map(|probing| Probe::start(&self.plan, probing));
-        let start = Instant::now();
+        let (start, at_start) = (Instant::now(), threads());
+        let cpus = || busiest(&at_start, &threads()).as_secs_f64() / start.elapsed().as_secs_f64().max(1e-9);
         let before = self.progress.sums();
         if let Some(publishing) = self.plan.publishing.clone() {
             let writes = (publishing.rate * self.plan.time.as_secs_f64()).ceil() as u64;
             self.progress.advance(Stage::Churn);
             self.publish(&publishing, writes.max(1));
+            // What those took that have ended is known of themselves; waiting for stragglers is no work.
+            self.busiest_cpus = self.published.busiest_cpus.max(cpus());
             probe.iter().for_each(Probe::stop);
             self.progress.advance(Stage::Calm);
             let count = self.published.counts.iter().sum();
             let (latency, lag) = (self.published.latency.clone(), self.published.lag.clone());
-            self.writes = Some(Writes { count, rate: publishing.rate, took: self.published.took, latency, lag });
+            let Published { took, waited, .. } = self.published;
+            self.writes = Some(Writes { count, rate: publishing.rate, took, latency, lag, waited });
             let (expected, _) = self.plan.expected(&self.published.counts);
             // Those that failed don't come back, and then frames are missing too.
             let staying = self.plan.churning.map_or(0, |_| self.following);
@@ -226,6 +237,9 @@ impl Run {
             self.progress.wait("listening", time, |_| start.elapsed() >= time || interrupt::is_asked());
         }
         self.window = start.elapsed();
+        if self.writes.is_none() {
+            self.busiest_cpus = cpus();
+        }
         let after = self.progress.sums();
         (self.frames, self.bytes) = (after.frames - before.frames, after.bytes - before.bytes);
         self.readings[2] = read(&self.pids);
@@ -239,6 +253,16 @@ impl Run {
             let publisher = scope.spawn(|| publisher::publish(plan, publishing, writes, progress, published));
             progress.wait("publishing", Duration::MAX, |_| publisher.is_finished());
         });
+    }
+
+    /// Whether what was asked for isn't what was measured: a writer ended before its time, or more than a hundredth of the
+    /// followers didn't follow to the end.
+    pub(crate) fn broke(&self) -> bool {
+        let asked = self.plan.connections as u64;
+        // Those that come and go are away at times, but never fail.
+        let failed = self.progress.sums().failed;
+        let silent = asked.saturating_sub(self.following + self.failed_connecting);
+        self.published.broke || (silent + failed) * 100 > asked
     }
 
     /// Lets those that stalled read again, and times how long they take to have everything.
@@ -314,6 +338,7 @@ impl Run {
             churn: self.plan.churning.map(|churning| (churning.seed, all.tally)),
             errors: all.errors,
             writes: self.writes,
+            busiest_cpus: self.busiest_cpus,
             probed: self.probed,
             stalled: self.stalled,
             reconnected: self.reconnected,

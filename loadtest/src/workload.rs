@@ -122,6 +122,11 @@ impl Workload {
         [self.writers, self.readers, self.followers, self.resumers, self.history].iter().map(|kind| kind.users).sum()
     }
 
+    /// Whether anybody follows.
+    pub(crate) fn has_followers(&self) -> bool {
+        self.swarm.connections + self.followers.users + self.resumers.users > 0
+    }
+
     /// Refuses numbers that make no run.
     pub(crate) fn check(&self) -> Result<(), Failure> {
         let usage = |why: String| Err(Failure::Usage(why));

@@ -92,6 +92,7 @@ fn what_cannot_be_read_is_said_in_a_line() {
         (vec![&named("canonical.md")], "it isn't a report of fantail-load's"),
         (vec![&named("canonical.json"), "--baseline", odd], "it has schema 9"),
         (vec![&named("canonical.json"), "--tolerance", "p99=5%"], "--baseline"),
+        (vec![&named("canonical.json"), "--baseline", &named("requests.json")], "it had no followers"),
         (vec![&named("canonical.json"), "--baseline", odd, "--tolerance", "p99=5"], "'p99=5' isn't a tolerance"),
         (vec![&named("canonical.json"), "--to", &format!("{odd}/below")], "Not a directory"),
     ] {

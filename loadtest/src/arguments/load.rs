@@ -157,8 +157,9 @@ pub(crate) enum Raise {
 
 /// What `run --help` ends with.
 const EXAMPLES: &str =
-    "Exit codes: 0 all was held; 1 an objective or the baseline was missed, or something was lost; 2 usage;
-3 the target can't be reached; 130 ended by Ctrl-C, with a report of what was until then.
+    "Exit codes: 0 all was held; 1 an objective or the baseline was missed, something was lost, or the run broke off (writes
+ended before their time, or more than 1 % of the followers did); 2 usage; 3 the target can't be reached; 4 this machine refuses
+what is needed; 130 ended by Ctrl-C, with a report of what was until then.
 
   fantail-load run http://127.0.0.1:8080 --connections 5000 --rate 20 --slo 'p99<50ms,errors=0,gaps=0'
   fantail-load run --target nchan http://127.0.0.1:8081 --connections 1000 --followers 0

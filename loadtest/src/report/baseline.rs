@@ -17,7 +17,7 @@ pub(crate) enum Verdict {
     Worse,
     /// It is shown and not judged.
     Unjudged,
-    /// One of the two reports doesn't have it.
+    /// The earlier report doesn't have it, or it wouldn't be judged.
     Missing,
 }
 
@@ -106,6 +106,8 @@ impl Comparison {
             let verdict = match (values, tolerance) {
                 ((Some(before), Some(now)), Some(tolerance)) => judge(before, now, figure.better, tolerance),
                 ((Some(_), Some(_)), None) => Verdict::Unjudged,
+                // What isn't measured any more can't be held.
+                ((Some(_), None), Some(_)) => Verdict::Worse,
                 _ => Verdict::Missing,
             };
             let (before, now) = values;
@@ -116,6 +118,18 @@ impl Comparison {
         let unknown = unknown.map(|(name, _)| format!("there is no figure '{name}' to have a tolerance"));
         let differences = differences.collect();
         Comparison { differences, notes: notes(before, now).into_iter().chain(unknown).collect() }
+    }
+
+    /// Why a run can't be compared with an earlier one at all, if it can't: rate and latency are of frames if there are
+    /// followers, and else of requests.
+    pub(crate) fn refusal(before: &Report, has_followers: bool) -> Option<&'static str> {
+        match (before.delivery.is_some(), has_followers) {
+            (true, false) => Some("it had followers and this run has none: rates and latencies are of something else"),
+            (false, true) => {
+                Some("it had no followers and this run has some: rates and latencies are of something else")
+            }
+            (true, true) | (false, false) => None,
+        }
     }
 
     /// Whether any figure is worse.
@@ -253,6 +267,25 @@ mod tests {
         let none = Tolerance { share: 0.0, floor: 0.0 };
         assert_eq!(judge(0.0, 1.0, Better::Lower, none), Verdict::Worse);
         assert_eq!(judge(1.0, 1.0, Better::Lower, none), Verdict::Same);
+    }
+
+    #[test]
+    fn what_is_not_measured_any_more_is_worse() {
+        let text = include_str!("../../../fixtures/reports/canonical.json");
+        let before: Report = serde_json::from_str(text).expect("a report");
+        let mut now = before.clone();
+        now.scenarios.remove(0);
+        let verdict = |before: &Report, now: &Report, name: &str| {
+            let comparison = Comparison::new(before, now, &Tolerances::default());
+            let found = comparison.differences.iter().find(|difference| difference.name == name).map(|one| one.verdict);
+            (comparison.is_worse(), found)
+        };
+        let gone = format!("{} p99", before.scenarios[0].name);
+        assert_eq!(verdict(&before, &now, &gone), (true, Some(Verdict::Worse)));
+        assert_eq!(verdict(&now, &before, &gone), (false, Some(Verdict::Missing)), "what is new is no worse");
+        assert!(Comparison::refusal(&before, true).is_none() && Comparison::refusal(&before, false).is_some());
+        now.delivery = None;
+        assert!(Comparison::refusal(&now, false).is_none() && Comparison::refusal(&now, true).is_some());
     }
 
     #[test]

@@ -2,17 +2,21 @@
 //! shared, and whether the generator measured itself.
 
 use super::figures::{Unit, time};
-use super::{Clock, Ended, Generator, Hosts, Report, TimedFrom};
+use super::{Clock, Ended, Generator, Hosts, Latency, Report, TimedFrom};
 
 /// What of one CPU a thread may take before what it does late is its own doing. Above it there is little left for a burst.
 const BUSY_CPUS: f64 = 0.9;
 
-/// Microseconds that the generator may send late, at p99. It is in every latency, and the least that anybody looks for.
+/// Microseconds that the generator may send late, or take for a turn, at p99. They are in every latency, and the least that
+/// anybody looks for.
 const LAG_US: u64 = 2_000;
 
-/// Writes after which their p99 says something of the generator: of fewer it is the latest few alone, and any host wakes
-/// somebody too late now and then.
-const LAGS_MIN: u64 = 1_000;
+/// Writes that were late, or turns that were long, before they say something of the generator, be they more than a hundredth
+/// or not: any host wakes somebody too late now and then.
+const LATE_MIN: u64 = 10;
+
+/// Writes that may wait for an answer before it is worth a sentence: a part of all.
+const WAITED: f64 = 0.01;
 
 /// Whether the generator was up to its load.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,8 +30,25 @@ pub(crate) enum Standing {
 impl Generator {
     /// Whether it was up to its load.
     pub(crate) fn standing(&self) -> Standing {
-        let is_late = self.lag.count() >= LAGS_MIN && self.lag.at(0.99) > LAG_US;
-        if self.busiest_thread_cpus >= BUSY_CPUS || is_late { Standing::Saturated } else { Standing::KeptUp }
+        let is_late = |latency: &Latency| {
+            let late = latency.longer_than(LAG_US);
+            late >= LATE_MIN && late * 100 > latency.count()
+        };
+        match self.busiest_thread_cpus >= BUSY_CPUS || is_late(&self.lag) || is_late(&self.turns) {
+            true => Standing::Saturated,
+            false => Standing::KeptUp,
+        }
+    }
+
+    /// How many writes were late for the answer before theirs, as a sentence, if they were many.
+    pub(crate) fn waited(&self) -> Option<String> {
+        let percent = self.writes_waited * 100.0;
+        (self.writes_waited >= WAITED).then(|| {
+            format!(
+                "{percent:.0} % of the writes waited for the answer before theirs, and were sent later than meant: more \
+                 --publishers send more at a time."
+            )
+        })
     }
 
     /// The same as a sentence with its reasons.
@@ -39,10 +60,14 @@ impl Generator {
                 format!(", and it sent 99 % of what was due no later than {} after its moment", time(self.lag.at(0.99)))
             }
         };
+        let turns = match self.turns.count() {
+            0 => String::new(),
+            _ => format!(", and noticed what came within {} (p99)", time(self.turns.at(0.99))),
+        };
         match self.standing() {
-            Standing::KeptUp => format!("The generator kept up: {busy}{late}."),
+            Standing::KeptUp => format!("The generator kept up: {busy}{late}{turns}."),
             Standing::Saturated => format!(
-                "The generator saturated itself: {busy}{late}. Rates and latencies are its own as well as the server's; give \
+                "The generator saturated itself: {busy}{late}{turns}. Rates and latencies are its own as well as the server's; give \
                  it more threads, CPUs of its own or another host, or ask for less."
             ),
         }
@@ -58,7 +83,13 @@ impl Report {
             Ended::CutShort => {
                 all.push("The run was ended by hand before its time: all figures are of what was.".to_owned())
             }
+            Ended::Broken => all.push(
+                "The run broke off: writes ended before their time, or more than 1 % of the followers weren't there to the \
+                 end. All figures are of what was, whatever the objectives say."
+                    .to_owned(),
+            ),
         }
+        all.extend(self.generator.waited());
         if self.delivery.is_some() {
             all.push(
                 "A delivery's latency runs from the moment that its write was meant for to the frame's receipt by the \
@@ -115,23 +146,33 @@ impl Report {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::Latency;
 
     #[test]
     fn one_late_wake_of_a_short_run_is_no_saturation() {
-        let generator = |writes: u64, late: u64, busiest_thread_cpus: f64| {
-            let mut lag = Latency::new();
-            lag.record_n(50, writes - late);
-            lag.record_n(LAG_US * 10, late);
-            Generator { threads: 1, cpu_s: 1.0, busiest_thread_cpus, lag, turns: Latency::new(), resident_max_bytes: 0 }
+        let latency = |count: u64, late: u64| {
+            let mut latency = Latency::new();
+            latency.record_n(50, count - late);
+            latency.record_n(LAG_US * 10, late);
+            latency
         };
-        for (writes, late, cpus, standing) in [
-            (50, 1, 0.1, Standing::KeptUp),
-            (LAGS_MIN, 9, 0.1, Standing::KeptUp),
-            (LAGS_MIN, 20, 0.1, Standing::Saturated),
-            (50, 0, BUSY_CPUS, Standing::Saturated),
+        for (writes, late, long, cpus, standing) in [
+            (50, 1, 0, 0.1, Standing::KeptUp),
+            (600, 9, 9, 0.1, Standing::KeptUp),
+            (600, 10, 0, 0.1, Standing::Saturated),
+            (600, 0, 10, 0.1, Standing::Saturated),
+            (10_000, 100, 100, 0.1, Standing::KeptUp),
+            (10_000, 101, 0, 0.1, Standing::Saturated),
+            (50, 0, 0, BUSY_CPUS, Standing::Saturated),
         ] {
-            assert_eq!(generator(writes, late, cpus).standing(), standing, "{late} of {writes}, {cpus} CPUs");
+            let (lag, turns) = (latency(writes, late), latency(writes, long));
+            let (busiest_thread_cpus, writes_waited) = (cpus, 0.0);
+            let (threads, cpu_s, resident_max_bytes) = (1, 1.0, 0);
+            let generator =
+                Generator { threads, cpu_s, busiest_thread_cpus, lag, writes_waited, turns, resident_max_bytes };
+            assert_eq!(generator.standing(), standing, "{late} and {long} of {writes}, {cpus} CPUs");
+            assert_eq!(generator.waited(), None);
+            let waited = Generator { writes_waited: 0.25, ..generator }.waited();
+            assert!(waited.is_some_and(|waited| waited.starts_with("25 % of the writes waited")));
         }
     }
 }

@@ -30,10 +30,15 @@ pub(crate) struct Percentile {
     pub(crate) count: u64,
 }
 
+/// An empty histogram of microseconds, from 1 µs to ten minutes, to three digits.
+pub(crate) fn latencies() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, LATENCY_US_MAX, 3).expect("the bounds are valid")
+}
+
 impl Latency {
     /// None yet.
     pub(crate) fn new() -> Latency {
-        Latency(Histogram::new_with_bounds(1, LATENCY_US_MAX, 3).expect("the bounds are valid"))
+        Latency(latencies())
     }
 
     /// Counts a latency; one beyond the bound counts as the bound.
@@ -59,6 +64,11 @@ impl Latency {
     /// The latency that the share `quantile` of all doesn't exceed, in microseconds; 0 if there are none.
     pub(crate) fn at(&self, quantile: f64) -> u64 {
         self.0.value_at_quantile(quantile)
+    }
+
+    /// How many were longer than that.
+    pub(crate) fn longer_than(&self, value_us: u64) -> u64 {
+        self.0.count_between(value_us + 1, u64::MAX)
     }
 
     /// The shortest, in microseconds.

@@ -104,7 +104,8 @@ fn ramp(report: &Report) -> String {
         Some(knee) => format!("The highest load that held: **{} {what}**", number(knee)),
         None => "No load held.".to_owned(),
     };
-    format!("{knee}\n\n{}", table(&[what, "per second", "p50", "p99", ""], rows))
+    let stopped = ramp.stopped.as_ref().map_or(String::new(), |why| format!("\n\n{}", literal(why)));
+    format!("{knee}{stopped}\n\n{}", table(&[what, "per second", "p50", "p99", ""], rows))
 }
 
 fn errors(report: &Report) -> String {

@@ -152,7 +152,8 @@ impl Load {
         let method = Method::from_bytes(method.name().as_bytes()).expect("a method's name is one");
         for topic in 0..self.workload.topics {
             let url = Urls::of_topic(&self.urls.publish, &swarm::topic(topic));
-            let request = client.request(method.clone(), &url).header("content-type", &self.preset.content_type);
+            let request = client.request(method.clone(), &url).timeout(REACH);
+            let request = request.header("content-type", &self.preset.content_type);
             let request = if self.preset.positions { request.body(r#"{"n":0,"t":0}"#) } else { request };
             let failed = |why: String| Failure::Unreachable(format!("{url}: {why}"));
             let response = request.send().await.map_err(|error| failed(reach::refusal(&url, &error)))?;

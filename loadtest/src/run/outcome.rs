@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::UdpSocket;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use goose::metrics::{GooseMetrics, GooseRequestMetricAggregate};
 
@@ -10,7 +10,7 @@ use super::Load;
 use super::timeline::Seconds;
 use crate::reach::Reached;
 use crate::report::{
-    Clock, Delivery, Ended, Generator, Hosts, Latency, Machine, Report, Run, SCHEMA, Scenario, Server, TimedFrom,
+    Clock, Delivery, Ended, Hosts, Latency, Machine, Report, Run, SCHEMA, Scenario, Server, TimedFrom,
 };
 use crate::scenario::{Context, Found, SECOND};
 use crate::swarm;
@@ -24,19 +24,17 @@ pub(crate) struct Measured {
     pub(crate) goose: GooseMetrics,
     /// The seconds.
     pub(crate) timeline: Seconds,
-    /// What the busiest thread took.
-    pub(crate) busiest: Duration,
     /// What the server said of itself.
     pub(crate) reached: Reached,
     /// What all that is random came from.
     pub(crate) seed: Option<u64>,
-    /// Whether it lasted as long as it was to.
+    /// Whether it lasted as long as it was to, and with those that were to be there.
     pub(crate) ended: Ended,
 }
 
 /// The report.
 pub(crate) fn report(load: &Load, context: &Context, measured: Measured) -> Report {
-    let Measured { swarm, goose, timeline, busiest, reached, seed, ended } = measured;
+    let Measured { swarm, goose, timeline, reached, seed, ended } = measured;
     let window = swarm.window.as_secs_f64().max(1e-9);
     let hosts = match Target::resolve(&load.first_topic()) {
         // An address can be bound on the host alone whose it is.
@@ -47,7 +45,7 @@ pub(crate) fn report(load: &Load, context: &Context, measured: Measured) -> Repo
     let found = context.found.lock().expect("nobody panics with it");
     found.errors.iter().for_each(|(why, count)| *errors.entry(why.clone()).or_default() += count);
     let now_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    let (own, server) = (swarm.readings.map(|reading| reading.own), swarm.readings.map(|reading| reading.server));
+    let server = swarm.readings.map(|reading| reading.server);
     Report {
         schema: SCHEMA,
         run: Run {
@@ -73,14 +71,10 @@ pub(crate) fn report(load: &Load, context: &Context, measured: Measured) -> Repo
             resident_max_bytes: timeline.server_resident_max.max(to.resident),
             descriptors: to.descriptors,
         }),
-        generator: Generator {
-            threads: swarm.threads as u64 + load.workload.publish.publishers as u64,
-            cpu_s: own[2].cpu.saturating_sub(own[1].cpu).as_secs_f64(),
-            busiest_thread_cpus: busiest.as_secs_f64() / window,
-            lag: swarm.writes.as_ref().map(|writes| writes.lag.clone().into()).unwrap_or_default(),
-            turns: swarm.lag.clone().into(),
-            resident_max_bytes: timeline.own_resident_max.max(own[2].resident),
-        },
+        generator: swarm.generator(
+            load.workload.publish.publishers as u64,
+            timeline.own_resident_max.max(swarm.readings[2].own.resident),
+        ),
         timeline: timeline.seconds,
         objectives: Vec::new(),
         ramp: None,
@@ -115,6 +109,8 @@ fn scenarios(swarm: &swarm::Report, goose: &GooseMetrics, window: f64) -> Vec<Sc
         requests_per_s: writes.latency.len() as f64 / window,
         latency: writes.latency.clone().into(),
     });
+    // The swarm's seconds are among goose's metrics, for goose to see all of a run. In a table of requests they'd be a row of
+    // requests that nobody made: the report has the seconds as its timeline, and what they are of as the delivery's histogram.
     let mut users: Vec<&GooseRequestMetricAggregate> =
         goose.requests.values().filter(|request| request.path != SECOND).collect();
     users.sort_by(|one, two| one.path.cmp(&two.path));
@@ -142,7 +138,7 @@ fn latency(request: &GooseRequestMetricAggregate) -> Latency {
 /// What followers received, the swarm's and goose's together.
 fn delivery(load: &Load, context: &Context, found: &Found, swarm: &swarm::Report, window: f64) -> Option<Delivery> {
     let followers = context.following() as u64;
-    if followers == 0 && load.workload.swarm.connections == 0 {
+    if !load.workload.has_followers() {
         return None;
     }
     let per_topic = |published: &Vec<u64>| -> u64 {

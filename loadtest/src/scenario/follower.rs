@@ -1,7 +1,5 @@
 //! One follower on goose's side: an event stream through reqwest, its order checked and its patches folded into a value.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use fantail_engine::position::Position;
 use fantail_engine::protocol::sse::{Event, Parser};
 use reqwest::header::{ACCEPT, HeaderName};
@@ -13,7 +11,7 @@ use super::ask::reason;
 use super::context::Context;
 use crate::ledger::{Ledger, Rules};
 use crate::preset::{Id, Urls};
-use crate::swarm::{FRAME_BYTES_MAX, Moment, Write};
+use crate::swarm::{FRAME_BYTES_MAX, Moment, Write, unix_ns};
 use crate::target::with_parameter;
 
 /// A follower of one topic.
@@ -115,7 +113,7 @@ impl Follower {
             Ok(Ok(None)) => return Err("follow: the server ended a stream".to_owned()),
             Ok(Err(error)) => return Err(format!("follow: {}", reason(&error))),
         };
-        let now_ns = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64);
+        let now_ns = unix_ns();
         let frames = self.account.frames;
         let account = &mut self.account;
         let mut entered = Ok(());

@@ -34,8 +34,9 @@ pub(crate) async fn second(user: &mut GooseUser, context: Arc<Context>) -> Trans
     let is_new = timeout(LOOK, told.changed()).await.is_ok_and(|changed| changed.is_ok());
     let Told { p99_us, errors } = *told.borrow_and_update();
     user.set_session_data(Session(told));
-    if let (true, Some(p99_us)) = (is_new, p99_us) {
-        let p99 = Duration::from_micros(p99_us).as_millis() as u64;
+    // A second in which nothing came is one too, if something failed in it.
+    if is_new && (p99_us.is_some() || errors > 0) {
+        let p99 = Duration::from_micros(p99_us.unwrap_or(0)).as_millis() as u64;
         user.record_custom_request("SSE", SECOND, p99, errors == 0, None, Some("followers or writes failed")).await?;
     }
     Ok(())

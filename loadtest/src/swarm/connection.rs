@@ -18,6 +18,7 @@ use super::thread::unix_ns;
 use crate::head::{self, Head};
 use crate::ledger::{Faults, Law, Ledger, Rules};
 use crate::preset::Id;
+use crate::report::latencies;
 
 /// Why a follower that had done nothing wrong is without a stream.
 pub(crate) const ENDED: &str = "the server ended a stream";
@@ -179,11 +180,6 @@ impl Findings {
     pub(crate) fn error(&mut self, why: impl Into<String>) {
         *self.errors.entry(why.into()).or_default() += 1;
     }
-}
-
-/// Latencies in microseconds from 1 µs to 10 minutes, to three digits.
-pub(crate) fn latencies() -> Histogram<u64> {
-    Histogram::new_with_bounds(1, 600_000_000, 3).expect("the bounds are valid")
 }
 
 impl Connection {

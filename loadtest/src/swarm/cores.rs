@@ -1,7 +1,8 @@
-//! Which CPUs a thread may run on, how precisely it wakes, and what it may run before.
+//! Which CPUs a thread may run on, how precisely it wakes, what it may run before, and what it has taken.
 
 use std::io;
 use std::mem;
+use std::time::Duration;
 
 /// Pins the calling thread, and those that it starts afterwards, to `cores`. Does nothing if there are none.
 pub(crate) fn pin(cores: &[usize]) -> io::Result<()> {
@@ -31,6 +32,14 @@ pub(crate) fn wake_precisely() {
     }
 }
 
+/// What the calling thread has taken of its CPU so far.
+pub(crate) fn spent() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the call writes the one structure, which is the caller's.
+    let result = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
+    if result == 0 { Duration::new(time.tv_sec as u64, time.tv_nsec as u32) } else { Duration::ZERO }
+}
+
 /// Lets the calling thread run as soon as it wakes, before all ordinary threads, if that is allowed: mostly to root only. It
 /// mustn't compute for long. A nice value of -20 would do too, but weighs in the kernel's balancing as much as several busy
 /// threads, and drives those of other programs away to the server's CPU.
@@ -39,5 +48,18 @@ pub(crate) fn run_first() {
     // SAFETY: sets the policy of the calling thread, which 0 stands for, and reads the parameter only.
     unsafe {
         libc::sched_setscheduler(0, libc::SCHED_FIFO, &lowest);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_knows_what_it_took() {
+        let (before, work) = (spent(), Duration::from_millis(5));
+        while spent() < before + work {}
+        let others = std::thread::spawn(spent).join().expect("it doesn't panic");
+        assert!(others < spent(), "each its own");
     }
 }

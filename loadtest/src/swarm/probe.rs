@@ -13,13 +13,13 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 
 use super::churn::Dice;
-use super::connection::latencies;
 use super::cores;
 use super::plan::{Plan, Server};
 use super::publishing;
 use crate::Failure;
 use crate::arguments::SwarmArguments;
 use crate::client::Client;
+use crate::report::latencies;
 use crate::target::Target;
 
 /// Share of the GETs that are on fresh connections.

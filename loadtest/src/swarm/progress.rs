@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 
-use super::connection::latencies;
+use crate::report::latencies;
 
 /// What the threads are to do now. Only the run's own thread advances it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

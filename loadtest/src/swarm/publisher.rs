@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 
 use super::arrivals::Schedule;
-use super::connection::latencies;
 use super::cores;
 use super::plan::Plan;
 use super::progress::Progress;
@@ -17,6 +16,8 @@ use super::template::Values;
 use super::thread::unix_ns;
 use crate::client::Client;
 use crate::ledger::Rules;
+use crate::reach::{self, REACH};
+use crate::report::latencies;
 use crate::{Failure, interrupt};
 
 /// How late a writer that waits for its next moment learns that the run is to end.
@@ -33,6 +34,12 @@ pub(crate) struct Published {
     pub(crate) latency: Histogram<u64>,
     /// Microseconds by which the writers woke too late for a write: their own fault, or this host's.
     pub(crate) lag: Histogram<u64>,
+    /// Writes whose moment passed while the answer before theirs was awaited.
+    pub(crate) waited: u64,
+    /// What the busiest writer took, as a part of one CPU.
+    pub(crate) busiest_cpus: f64,
+    /// Whether a writer ended before its time: what became of its last write isn't known, or the server was too slow.
+    pub(crate) broke: bool,
     /// From the first intended time to the last answer.
     pub(crate) took: Duration,
 }
@@ -45,6 +52,9 @@ impl Published {
             errors: Vec::new(),
             latency: latencies(),
             lag: latencies(),
+            waited: 0,
+            busiest_cpus: 0.0,
+            broke: false,
             took: Duration::ZERO,
         }
     }
@@ -55,14 +65,17 @@ pub(crate) fn create(publishing: &Publishing) -> Result<(), Failure> {
     if publishing.method == Method::Post {
         return Ok(());
     }
-    let mut client = Client::new(&publishing.target);
+    let mut client = Client::new(&publishing.target).waiting(REACH);
     for (topic, path) in publishing.paths.iter().enumerate() {
         client.queue(&publishing.request(path, &body(publishing, topic, 0, 0)));
         let mut failure = None;
         client.send(|answer| {
             failure = match answer {
                 Ok(200..=299) => None,
-                Ok(status) => Some(Failure::Usage(format!("PUT {path} was answered with {status}"))),
+                Ok(status) => Some(Failure::Unreachable(format!("PUT {path} is answered with {status}"))),
+                Err(error) if reach::is_silence(&error) => {
+                    Some(Failure::Unreachable(format!("PUT {path}: {}", reach::SILENT)))
+                }
                 Err(error) => Some(Failure::Unreachable(format!("PUT {path}: {error}"))),
             };
         });
@@ -97,6 +110,7 @@ pub(crate) fn publish(
         let lanes: Vec<_> = lanes.collect();
         lanes.into_iter().map(|lane| lane.join().expect("a writer doesn't panic")).collect()
     });
+    published.took = start.elapsed();
     let before = published.counts.clone();
     for lane in lanes {
         for (counter, count) in lane.counts.iter().enumerate() {
@@ -105,8 +119,11 @@ pub(crate) fn publish(
         published.errors.extend(lane.errors);
         published.latency.add(lane.latency).expect("the bounds are the same");
         published.lag.add(lane.lag).expect("the bounds are the same");
+        published.waited += lane.waited;
+        published.broke |= lane.broke;
+        let cpus = lane.cpu.as_secs_f64() / published.took.as_secs_f64().max(1e-9);
+        published.busiest_cpus = published.busiest_cpus.max(cpus);
     }
-    published.took = start.elapsed();
 }
 
 /// One writer's share of the writes.
@@ -121,6 +138,12 @@ struct Lane<'a> {
     latency: Histogram<u64>,
     /// See [`Published::lag`].
     lag: Histogram<u64>,
+    /// See [`Published::waited`].
+    waited: u64,
+    /// See [`Published::broke`].
+    broke: bool,
+    /// What its thread took.
+    cpu: Duration,
     progress: &'a Progress,
     patience: Duration,
 }
@@ -142,6 +165,9 @@ impl<'a> Lane<'a> {
             errors: Vec::new(),
             latency: latencies(),
             lag: latencies(),
+            waited: 0,
+            broke: false,
+            cpu: Duration::ZERO,
             progress,
             patience: plan.patience,
         }
@@ -156,7 +182,8 @@ impl<'a> Lane<'a> {
             if topics.is_empty() {
                 continue;
             }
-            // Open loop: each write has its moment, whatever became of the one before.
+            // Open loop: each write has its moment, whatever became of the one before; but one connection sends it only when
+            // that one is answered.
             let was_early = start.elapsed() <= due;
             while let Some(early) = due.checked_sub(start.elapsed()).filter(|_| !interrupt::is_asked()) {
                 thread::sleep(early.min(LOOK));
@@ -169,12 +196,17 @@ impl<'a> Lane<'a> {
             } else if start.elapsed() > end.max(due) + self.patience {
                 self.progress.write_errors.fetch_add(1, Ordering::Relaxed);
                 self.errors.push("writes never sent: the server was too slow for the rate".to_owned());
+                self.broke = true;
                 break;
+            } else {
+                self.waited += topics.len() as u64;
             }
             if !self.send(&topics, start_ns + due.as_nanos() as u64, || start.elapsed().saturating_sub(due)) {
+                self.broke = true;
                 break;
             }
         }
+        self.cpu = cores::spent();
         self
     }
 

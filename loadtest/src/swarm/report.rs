@@ -11,6 +11,7 @@ use super::churn::Tally;
 use super::gauge::{Kernel, Process};
 use super::probe::Probed;
 use crate::ledger::Faults;
+use crate::report::{Generator, Standing};
 
 /// What processes and the kernel showed over the measured time.
 #[derive(Debug, Clone, Copy, Default)]
@@ -35,6 +36,8 @@ pub(crate) struct Writes {
     pub(crate) latency: Histogram<u64>,
     /// Microseconds by which the writers woke too late.
     pub(crate) lag: Histogram<u64>,
+    /// Writes whose moment passed while the answer before theirs was awaited.
+    pub(crate) waited: u64,
 }
 
 /// A run's results.
@@ -71,6 +74,8 @@ pub(crate) struct Report {
     pub(crate) errors: BTreeMap<String, u64>,
     /// The writes, if the run published.
     pub(crate) writes: Option<Writes>,
+    /// What this program's busiest thread took, as a part of one CPU.
+    pub(crate) busiest_cpus: f64,
     /// What was fetched meanwhile, if anything was.
     pub(crate) probed: Option<Probed>,
     /// Followers that stalled, and how long they took to catch up; no time if some didn't.
@@ -92,6 +97,22 @@ impl Report {
             && !self.stalled.as_ref().is_some_and(late)
             && !self.reconnected.as_ref().is_some_and(late)
             && self.expected.is_none_or(|expected| expected <= self.frames)
+    }
+
+    /// What generated the load, with so many writers and so many bytes resident at most.
+    pub(crate) fn generator(&self, writers: u64, resident_max_bytes: u64) -> Generator {
+        let [_, from, to] = self.readings.map(|reading| reading.own);
+        let writes = self.writes.as_ref();
+        let waited = |writes: &Writes| writes.waited as f64 / writes.latency.len().max(1) as f64;
+        Generator {
+            threads: self.threads as u64 + writers,
+            cpu_s: to.cpu.saturating_sub(from.cpu).as_secs_f64(),
+            busiest_thread_cpus: self.busiest_cpus,
+            lag: writes.map(|writes| writes.lag.clone().into()).unwrap_or_default(),
+            writes_waited: writes.map_or(0.0, waited),
+            turns: self.lag.clone().into(),
+            resident_max_bytes,
+        }
     }
 
     fn deliveries_per_second(&self) -> f64 {
@@ -139,6 +160,7 @@ impl Report {
             })
         };
         let kernel = self.readings.map(|Reading { kernel, .. }| kernel);
+        let is_saturated = self.generator(0, 0).standing() == Standing::Saturated;
         json!({
             "connections": self.connections,
             "threads": self.threads,
@@ -175,6 +197,7 @@ impl Report {
                 "took_s": seconds(&writes.took),
                 "latency_us": quantiles(&writes.latency),
                 "lag_us": quantiles(&writes.lag),
+                "waited": writes.waited,
             })),
             "probe": self.probed.as_ref().map(|probed| json!({
                 "count": probed.count(),
@@ -192,6 +215,8 @@ impl Report {
             })),
             "server": process(|reading| reading.server),
             "generator": process(|reading| Some(reading.own)),
+            "busiest_thread_cpus": self.busiest_cpus,
+            "saturated": is_saturated,
             "kernel": {
                 "slab_bytes": kernel.map(|kernel| kernel.slab),
                 "tcp_sockets": kernel.map(|kernel| kernel.sockets),
@@ -279,6 +304,13 @@ impl fmt::Display for Report {
             row(name, format!("{cost}{share:.0} % of a core"))?;
             let resident = format!("{:.1} MB resident{memory}", mb(last.resident));
             row("", format!("{resident}; {} descriptors", last.descriptors))?;
+        }
+        let generator = self.generator(0, 0);
+        if generator.standing() == Standing::Saturated {
+            row("warning", generator.sentence())?;
+        }
+        if let Some(waited) = generator.waited() {
+            row("warning", waited)?;
         }
         let (first, then, last) = (before.kernel, following.kernel, after.kernel);
         let slab = per_connection(i128::from(then.slab) - i128::from(first.slab));

@@ -1,4 +1,5 @@
-//! One io_uring with a table of sockets, as safe calls. The only `unsafe` of the harness besides pinning.
+//! One io_uring with a table of sockets, as safe calls. Here and in its buffers `unsafe` is for what the kernel reads and writes
+//! on its own; elsewhere in the harness it is single system calls.
 //!
 //! A connection is a slot of the ring's file table and costs no process descriptor. What the kernel reads or writes while
 //! an operation is under way (addresses, requests, receive buffers) belongs to the ring, so that no caller can free it.

@@ -3,9 +3,9 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::churn::{Act, Churn, Due, Farewell, Return, Window};
 use super::connection::{Connection, ENDED, Findings, Phase};
@@ -485,7 +485,13 @@ impl Thread {
     }
 }
 
-/// Nanoseconds since 1970.
+/// Nanoseconds since 1970, as this process counts them: the wall clock is read once, so that no moment of a run is told by
+/// another clock than the next, and nobody sets it meanwhile.
 pub(crate) fn unix_ns() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64)
+    static ANCHOR: OnceLock<(Instant, u64)> = OnceLock::new();
+    let (then, then_ns) = ANCHOR.get_or_init(|| {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH);
+        (Instant::now(), since.map_or(0, |since| since.as_nanos() as u64))
+    });
+    then_ns + then.elapsed().as_nanos() as u64
 }

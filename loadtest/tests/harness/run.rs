@@ -2,10 +2,10 @@
 //! that are no servers.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::thread;
 
 use crate::fixture::{self, Manner};
@@ -111,6 +111,33 @@ fn goose_s_followers_find_faults() {
 }
 
 #[test]
+fn a_run_that_broke_off_is_not_well_whatever_the_objectives() {
+    for manner in [Manner::Drops, Manner::Dies] {
+        let url = format!("http://{}/m", fixture::start(manner));
+        let only = ["--target", "generic", "--connections", "20", "--followers", "3", "--slo", "p99<10s"];
+        let only = [&["run", &url][..], &only, &["--rate", "40", "--for", "0.5", "--patience", "1"]].concat();
+        let (output, report) = run(&only);
+        assert_eq!(
+            (output.status.code(), &report["run"]["ended"]),
+            (Some(1), &"broken".into()),
+            "{manner:?} {report:#}"
+        );
+        assert_eq!(report["objectives"][0]["met"], true, "{report:#}");
+        assert!(String::from_utf8_lossy(&output.stderr).contains("the run broke off"), "{output:?}");
+    }
+}
+
+#[test]
+fn a_ramp_that_this_host_ends_keeps_what_it_found() {
+    let url = format!("http://{}", fixture::start(Manner::Foreign));
+    let ramp = ["--raise", "connections", "--factor", "1000000", "--from", "10", "--steps", "3", "--slo", "errors=0"];
+    let (output, report) = run(&[&["ramp", &url][..], &FOREIGN, &SMALL, &ramp].concat());
+    assert_eq!((output.status.code(), &report["ramp"]["knee"]), (Some(0), &10.0.into()), "{report:#} {output:?}");
+    let stopped = report["ramp"]["stopped"].as_str().expect("a reason");
+    assert!(stopped.starts_with("At 10,000,000 followers this host was the limit: "), "{stopped}");
+}
+
+#[test]
 fn a_ramp_ends_at_its_knee() {
     let url = format!("http://{}", fixture::start(Manner::Foreign));
     let ramp = ["--from", "20", "--factor", "3", "--steps", "2", "--slo", "errors=0,gaps=0"];
@@ -136,7 +163,7 @@ fn strange(answer: &'static [u8]) -> SocketAddr {
                 }
                 if answer == b"silence" {
                     // Until the other side has had enough.
-                    let _ = stream.read(&mut [0]);
+                    let _ = std::io::copy(&mut stream, &mut std::io::sink());
                 }
                 let _ = stream.get_mut().write_all(answer);
             });
@@ -148,6 +175,17 @@ fn strange(answer: &'static [u8]) -> SocketAddr {
 #[test]
 fn what_is_no_event_stream_is_told_apart() {
     let folder = tempfile::tempdir().expect("a folder");
+    // Whoever writes before it follows meets silence first. They wait for it while the others are tried.
+    let silence = format!("http://{}/m/one", strange(b"silence"));
+    let silent = [&["run", &silence][..], &["follow", &silence], &["swarm", &silence, "--publish", "1"]];
+    let silent: Vec<_> = silent
+        .into_iter()
+        .map(|arguments| {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_fantail-load"));
+            command.args(arguments).stdout(Stdio::null()).stderr(Stdio::piped());
+            (arguments, command.spawn().expect("the harness starts"))
+        })
+        .collect();
     for (answer, says) in [
         (&b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 2\r\n\r\nhi"[..], "it answers HTML"),
         (b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n", "--token"),
@@ -170,6 +208,12 @@ fn what_is_no_event_stream_is_told_apart() {
         assert_eq!(output.status.code(), Some(3), "{says}: {output:?}");
         assert!(said.lines().count() == 1 && said.contains(says), "{says}: {said}");
     }
+    for (arguments, child) in silent {
+        let output = child.wait_with_output().expect("it ends");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(3), "{arguments:?}: {output:?}");
+        assert!(said.lines().count() == 1 && said.contains("sends nothing"), "{arguments:?}: {said}");
+    }
 }
 
 #[test]
@@ -180,6 +224,9 @@ fn the_exit_code_tells_what_was_wrong() {
     let scenario = folder.path().join("odd.toml");
     fs::write(&scenario, "seconds = 1\nsecs = 2\n").expect("a file");
     let scenario = scenario.to_str().expect("a path in UTF-8");
+    let mut no_store = Command::new(env!("CARGO_BIN_EXE_fantail-load"));
+    let output = no_store.arg("run").env("TMPDIR", folder.path().join("none")).output().expect("the harness starts");
+    assert_eq!(output.status.code(), Some(4), "{output:?}");
     for (arguments, code, says) in [
         (&["run", &nobody, "--target", "generic"][..], 3, "nobody answers"),
         (&["run", &nobody, "--target", "apache"], 2, "durable-streams"),

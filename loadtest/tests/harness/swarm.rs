@@ -151,6 +151,21 @@ fn a_lone_document_may_have_several_writers() {
     }
 }
 
+#[test]
+fn writes_that_wait_for_answers_are_told() {
+    let url = format!("http://{}/m", fixture::start(Manner::Good));
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("report.json");
+    let more = ["--connections", "2", "--publish", "1000000", "--for", "0.002"];
+    let to = ["--json", file.to_str().expect("a path in UTF-8")];
+    let output = load(&[&["swarm", &url][..], &more, &to].concat());
+    let report: Value = serde_json::from_str(&fs::read_to_string(&file).expect("a report")).expect("JSON");
+    assert_eq!((output.status.code(), &report["writes"]["count"]), (Some(0), &2_000.into()), "{report:#}");
+    assert!(report["writes"]["waited"].as_u64() > Some(1_900), "one connection does a few of a million: {report:#}");
+    assert!(report["busiest_thread_cpus"].as_f64() > Some(0.0), "{report:#}");
+    assert!(String::from_utf8_lossy(&output.stdout).contains("waited for the answer before theirs"), "{output:?}");
+}
+
 /// Two hundred writes, while each follower does something else ten times.
 const CHURN: [&str; 10] = ["--publish", "200", "--for", "1", "--patience", "2", "--churn", "0.1", "--seed", "17"];
 
@@ -311,6 +326,10 @@ fn a_follower_resumes_where_it_was_cut() {
 fn the_exit_code_tells_usage_from_an_absent_server() {
     let address = TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("an address");
     let nobody = format!("http://{address}/m");
+    // One that takes no more writes, and one that answers with a page.
+    let refuses = fixture::start(Manner::Refuses);
+    fixture::fill(refuses, 5);
+    let (put, page) = (format!("http://{refuses}/m/one"), format!("http://{}/page", fixture::page()));
     for (arguments, code) in [
         (&["swarm", &nobody][..], 3),
         (&["follow", &nobody], 3),
@@ -318,6 +337,8 @@ fn the_exit_code_tells_usage_from_an_absent_server() {
         (&["swarm", &nobody, "--connections", "many"], 2),
         (&["swarm", &nobody, "--stall", "7"], 2),
         (&["swarm", "ftp://x/"], 2),
+        (&["swarm", &put, "--connections", "1", "--publish", "1"], 3),
+        (&["follow", &page], 3),
         (&["--help"], 0),
     ] {
         assert_eq!(load(arguments).status.code(), Some(code), "{arguments:?}");

@@ -32,7 +32,7 @@ impl Loads {
 pub(super) fn section(report: &Report) -> String {
     let Some(ramp) = report.ramp.as_ref().filter(|ramp| !ramp.steps.is_empty()) else { return String::new() };
     let what = ramp.raises.unit();
-    let knee = match ramp.knee {
+    let mut knee = match ramp.knee {
         Some(knee) => format!(
             "Highest load that held: {} {what}. A cross is a load that broke an objective. All else here is of the highest that \
              held.",
@@ -40,6 +40,7 @@ pub(super) fn section(report: &Report) -> String {
         ),
         None => "No load held the objectives: each cross is one that broke them.".to_owned(),
     };
+    knee.extend(ramp.stopped.iter().flat_map(|why| [" ", why]));
     let mut sorted: Vec<&Step> = ramp.steps.iter().collect();
     sorted.sort_by(|one, two| one.load.total_cmp(&two.load));
     let drawings = SHAPES.map(|shape| draw(shape, ramp, &sorted)).concat();
