@@ -92,9 +92,6 @@ pub(crate) fn finish(report: &Report, typed: &RunArguments, baseline: Option<&Re
     if report.generator.standing() == Standing::Saturated {
         println!("warning: {}", report.generator.sentence());
     }
-    if let Some(waited) = report.generator.waited() {
-        println!("warning: {waited}");
-    }
     show::save(report, baseline.zip(comparison.as_ref()), &typed.to)?;
     if let Some(comparison) = &comparison {
         print!("{comparison}");
