@@ -282,8 +282,7 @@ class DurableStreams(Peer, Process):
     offset: together some 206 bytes, too."""
 
     name, crate, version_wanted = "durable-streams", "durable-streams", "0.1.5"
-    writing = {"payload": 30}
-    resumes, resumption = False, "it resumes by an offset in the query, which the swarm doesn't send"
+    reading, writing = {"foreign": True, "id": "control.streamNextOffset", "resume": "offset"}, {"payload": 30}
     settings = "--durability wal (the default), one thread of each kind, since it is pinned to one core"
 
     def __init__(self):

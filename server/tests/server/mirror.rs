@@ -442,6 +442,19 @@ fn an_origin_that_is_down_is_one_to_come_back_for() {
 }
 
 #[test]
+fn an_origin_that_has_too_many_requests_is_one_to_come_back_for() {
+    let api = Api::new(Style::Full);
+    api.put("/api/m/1", json!({"id": 1}));
+    api.lock().instead.insert("GET /api/m/1".to_owned(), whole("429 Too Many Requests", &json!({})));
+    let origin = api.start();
+    let server = before(&origin);
+    let rest = server.follow("/api/m/1").rest();
+    assert!(rest.starts_with("retry: ") && !rest.contains("data"), "{rest}");
+    api.lock().instead.clear();
+    server.follow("/api/m/1").opening();
+}
+
+#[test]
 fn a_write_that_breaks_off_or_whose_client_leaves_is_looked_after() {
     let api = Api::new(Style::Full);
     api.put("/api/m/1", json!({"id": 1, "n": 0}));

@@ -81,7 +81,10 @@ pub(in crate::conversation) async fn follow(
             passing.head = head;
             hold::begin(core, connection, passing, link).await
         }
-        Outcome::Heard(_, Heard::Reply(reply)) if reply.status >= 500 => come_back(core, connection).await,
+        // What passes; an EventSource takes anything but 200 for final.
+        Outcome::Heard(_, Heard::Reply(reply)) if reply.status >= 500 || matches!(reply.status, 408 | 425 | 429) => {
+            come_back(core, connection).await
+        }
         Outcome::Heard(link, Heard::Reply(reply)) if reply.status != 200 || is_event_stream(&reply) => {
             proxy::finish(core, connection, &passing, link, reply).await
         }
